@@ -1,0 +1,243 @@
+"""One destination over HTTP: a kept-alive pool, one budget, one observer, every failure mapped once onto dispatcher.errors.
+
+Never retries (the engine does), never follows redirects, never logs a body. Knows no provider: what is special about
+GHL or Notion comes in as functions.
+"""
+
+import asyncio
+import ipaddress
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Final, Protocol, Self, TypeAlias
+from urllib.parse import quote
+
+import httpx
+from pydantic import SecretStr
+
+from dispatcher.clients.answer import Answer, Json, encode, parse
+from dispatcher.errors import AnswerLost, Failed, Misused, Refused, RemoteError, Unavailable
+from dispatcher.policy.ratelimit import Limits, retry_after_limits
+from outbox.errors import PostroomError
+from outbox.log import get_logger
+
+log = get_logger(__name__)
+
+MAX_ANSWER_BYTES: Final = 5 * 1024 * 1024
+MAX_SEGMENT_CHARS: Final = 200
+
+_VISIBLE: Final = re.compile(r"[!-~]+")
+
+Params: TypeAlias = Mapping[str, str | int | bool | Sequence[str]]
+Classify: TypeAlias = Callable[[Answer], RemoteError]
+
+# What httpx raises before a byte of the request can have been sent; everything else may have been sent.
+_NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+
+
+class Budget(Protocol):
+    """The share of one credential that calls may use; shared by all dispatchers."""
+
+    async def take(self, *, urgency: int) -> None:
+        """Returns when a call may start; RateLimited when it would have to wait too long."""
+
+    async def learn(self, limits: Limits, *, status: int) -> None:
+        """Takes note of what an answer said."""
+
+
+class Unlimited:
+    """A budget without limits, for tests and for destinations that have none."""
+
+    async def take(self, *, urgency: int) -> None:
+        return
+
+    async def learn(self, limits: Limits, *, status: int) -> None:
+        return
+
+
+class ReadLimits(Protocol):
+    def __call__(self, headers: Mapping[str, str], body: object = None, *, now: datetime) -> Limits: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call as the journal keeps it. `path` has no query; `status` is None when no whole answer came."""
+
+    method: str
+    path: str
+    status: int | None
+    took_ms: int
+
+
+Observe: TypeAlias = Callable[[Call], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Each part of a call, and the whole: a far side that drips its answer byte by byte ends too."""
+
+    connect_s: float = 5
+    read_s: float = 30
+    write_s: float = 10
+    pool_s: float = 10
+    total_s: float = 60
+
+
+class Http:
+    """Use as `async with Http("ghl", "https://…", token=…, classify=…, budget=…) as http`. One per destination and process.
+
+    `observe` is called in the caller's own task, so that a context variable can tell it which event the call belongs to.
+    `token` is text, or a function that returns the token of the moment where tokens are refreshed.
+    """
+
+    def __init__(
+        self,
+        destination: str,
+        base_url: str,
+        *,
+        token: SecretStr | Callable[[], Awaitable[SecretStr]],
+        classify: Classify,
+        budget: Budget,
+        read_limits: ReadLimits = retry_after_limits,
+        observe: Observe | None = None,
+        timeouts: Timeouts | None = None,
+        max_connections: int = 20,
+    ) -> None:
+        self.destination = destination
+        self._token, self._classify, self._budget, self._read_limits, self._observe = token, classify, budget, read_limits, observe
+        limits = timeouts or Timeouts()
+        self._total_s = limits.total_s
+        self._client = httpx.AsyncClient(
+            base_url=base_url,
+            headers={"accept": "application/json", "user-agent": "postroom"},
+            timeout=httpx.Timeout(connect=limits.connect_s, read=limits.read_s, write=limits.write_s, pool=limits.pool_s),
+            limits=httpx.Limits(max_connections=max_connections, max_keepalive_connections=max_connections, keepalive_expiry=5),
+            follow_redirects=False,
+            # A proxy set in the environment is for the outside world, not for a simulator on this machine.
+            trust_env=not _is_loopback(httpx.URL(base_url).host),
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Closes the pool; calls in flight fail."""
+        await self._client.aclose()
+
+    def path(self, *segments: str) -> str:
+        """A path of literal names and foreign ids, each one segment for certain, whatever it contains; Refused where that cannot be."""
+        return "".join("/" + self._segment(segment) for segment in segments)
+
+    def _segment(self, segment: str) -> str:
+        # Dots are the one thing that percent-encoding leaves alone and that servers take for directions.
+        if not segment.strip(".") or len(segment) > MAX_SEGMENT_CHARS:
+            raise Refused(self.destination, "an id is empty, too long or made of dots", details=(segment[:40],))
+        try:
+            return quote(segment, safe="")
+        except UnicodeEncodeError:
+            raise Refused(self.destination, "an id is not valid text") from None
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Params | None = None,
+        json: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+        urgency: int = 0,
+    ) -> Json:
+        """The JSON of the answer (None for an empty one); every failure is a RemoteError. `path` comes from path()."""
+        request = await self._build(method, path, params=params, json=json, headers=headers)
+        await self._budget.take(urgency=urgency)
+        status, started = None, time.perf_counter()
+        try:
+            response, raw = await self._send(request)
+            status = response.status_code
+        finally:
+            if self._observe is not None:
+                self._observe(Call(method, path, status, round((time.perf_counter() - started) * 1000)))
+        answer = self._read(response, raw)
+        await self._learn(answer)
+        if not response.is_success:
+            raise self._classify(answer)
+        if not answer.is_json and raw:
+            raise Failed(self.destination, "the answer is not JSON", status=status)
+        return answer.body
+
+    async def _build(
+        self, method: str, path: str, *, params: Params | None, json: Mapping[str, object] | None, headers: Mapping[str, str] | None
+    ) -> httpx.Request:
+        try:
+            content = None if json is None else encode(json)
+        except ValueError:
+            raise Refused(self.destination, "the request cannot be written as JSON") from None
+        token = (self._token if isinstance(self._token, SecretStr) else await self._token()).get_secret_value()
+        if not _VISIBLE.fullmatch(token):
+            raise Misused(self.destination, "the token is empty or has characters that no token has; copy it again")
+        ours = {"authorization": f"Bearer {token}"}
+        if content is not None:
+            ours["content-type"] = "application/json"
+        try:
+            return self._client.build_request(method, path, params=params, content=content, headers={**ours, **(headers or {})})
+        except (ValueError, TypeError, httpx.InvalidURL):  # `from None`: the cause can hold the token
+            raise Misused(
+                self.destination, "the request cannot be built; check the base address and the token for stray characters"
+            ) from None
+
+    async def _send(self, request: httpx.Request) -> tuple[httpx.Response, bytes]:
+        try:
+            async with asyncio.timeout(self._total_s):
+                response = await self._client.send(request, stream=True)
+                try:
+                    return response, await self._body(response)
+                finally:
+                    await response.aclose()
+        except TimeoutError:
+            raise AnswerLost(self.destination, f"no whole answer within {self._total_s:g} s") from None
+        except _NOT_SENT as exc:
+            raise Unavailable(self.destination, f"could not be reached ({type(exc).__name__})", happened=False) from exc
+        except (httpx.LocalProtocolError, httpx.UnsupportedProtocol, httpx.InvalidURL):
+            raise Misused(
+                self.destination, "the request cannot be sent; check the base address and the token for stray characters"
+            ) from None
+        except httpx.DecodingError as exc:
+            raise Failed(self.destination, "the answer is compressed wrongly") from exc
+        except httpx.HTTPError as exc:
+            raise AnswerLost(self.destination, f"the connection broke during the call ({type(exc).__name__})") from exc
+
+    async def _body(self, response: httpx.Response) -> bytes:
+        body = bytearray()
+        async for chunk in response.aiter_bytes(64 * 1024):
+            body += chunk
+            if len(body) > MAX_ANSWER_BYTES:
+                raise Failed(self.destination, "the answer is larger than 5 MiB", status=response.status_code)
+        return bytes(body)
+
+    def _read(self, response: httpx.Response, raw: bytes) -> Answer:
+        try:
+            body, is_json = parse(raw), True
+        except ValueError:
+            body, is_json = None, False
+        limits = self._read_limits(response.headers, body, now=datetime.now(UTC))
+        return Answer(self.destination, response.status_code, response.headers, body, is_json, limits)
+
+    async def _learn(self, answer: Answer) -> None:
+        """The answer is worth more than the bookkeeping: a known effect must not become an unknown one because a limit was not stored."""
+        try:
+            await self._budget.learn(answer.limits, status=answer.status)
+        except PostroomError as exc:
+            log.warning("limits not recorded", destination=answer.destination, status=answer.status, error=exc)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,52 @@
+"""The dispatcher's variables."""
+
+import os
+import socket
+
+from pydantic import AnyHttpUrl, Field, SecretStr
+
+from outbox.config import Settings, Words
+
+
+class DispatcherSettings(Settings):
+    """Whom the dispatcher calls, and how much at once."""
+
+    ghl_api_key: SecretStr | None = Field(
+        None, alias="GHL_API_KEY", description="Private Integration Token of the location. Absent: events for GHL wait."
+    )
+    ghl_location_id: str | None = Field(None, alias="GHL_LOCATION_ID", description="The location that GHL_API_KEY belongs to.")
+    ghl_api_base_url: AnyHttpUrl = Field(
+        AnyHttpUrl("https://services.leadconnectorhq.com"), alias="GHL_API_BASE_URL", description="Where GHL's API is."
+    )
+    notion_api_key: SecretStr | None = Field(
+        None, alias="NOTION_API_KEY", description="Token of the Notion connection. Absent: Notion events wait."
+    )
+    notion_api_base_url: AnyHttpUrl = Field(
+        AnyHttpUrl("https://api.notion.com"), alias="NOTION_API_BASE_URL", description="Where Notion's API is."
+    )
+    notion_client_properties: Words = Field(
+        ("name=title",),
+        alias="NOTION_CLIENT_PROPERTIES",
+        description="Which property id fills which column of crm.clients: name, slug, contact_email, products_services, as column=id.",
+    )
+    notion_clients_data_source: str | None = Field(
+        None,
+        alias="NOTION_CLIENTS_DATA_SOURCE",
+        description="Database or data source whose rows are crm.clients. Absent: the rows of every data source that is shared.",
+    )
+    concurrency: int = Field(500, alias="POSTROOM_CONCURRENCY", ge=1, le=10_000, description="Events at work at once in one dispatcher.")
+    destination_concurrency: int = Field(
+        32, alias="POSTROOM_DESTINATION_CONCURRENCY", ge=1, le=1_000, description="Of these, at most so many for one destination."
+    )
+    grace_s: float = Field(
+        20, alias="POSTROOM_GRACE_SECONDS", ge=0, le=600, description="Time that running handlers get when a dispatcher stops."
+    )
+    worker_name: str = Field(
+        f"{socket.gethostname()[:40]}:{os.getpid()}",
+        alias="POSTROOM_WORKER_NAME",
+        description="This dispatcher's name in lists. Absent: host and process id.",
+    )
+
+    def client_properties(self) -> dict[str, str]:
+        """Column of crm.clients to property id."""
+        return dict(pair.split("=", 1) for pair in self.notion_client_properties if "=" in pair)

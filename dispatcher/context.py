@@ -1,0 +1,146 @@
+"""What a handler is given: its steps, its transaction, its clients. A handler needs nothing else and sees no SQL."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+from dispatcher.clients.ghl import GhlClient
+from dispatcher.clients.notion import NotionClient
+from dispatcher.config import DispatcherSettings
+from dispatcher.effects import Steps
+from dispatcher.outcome import Done, Settled, Skipped
+from outbox import db
+from outbox.db import Connection, Pool
+from outbox.errors import ConfigError, OwnershipLost
+from outbox.event import Claimed, Event
+from outbox.staging import stage
+from outbox.store import lanes
+from outbox.store.lanes import End
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What all handlers of a process share. A client is None when its credentials are not set."""
+
+    pool: Pool
+    settings: DispatcherSettings
+    ghl: GhlClient | None = None
+    notion: NotionClient | None = None
+
+    def has(self, destination: str | None) -> bool:
+        """Whether a destination can be called; those without a client here are the handlers' own affair."""
+        return not (destination == "ghl" and self.ghl is None) and not (destination == "notion" and self.notion is None)
+
+
+class Transaction:
+    """The handler's own writes and its settlement, which commit together."""
+
+    def __init__(self, connection: Connection, context: "Context") -> None:
+        self.connection = connection
+        self._context = context
+        self.settled = False
+
+    async def stage(self, event: Event) -> int:
+        """Stages a follow-up event; it exists if and only if this transaction commits."""
+        return int(await stage(self.connection, event))
+
+    async def settle(self, outcome: Done | Skipped) -> Settled:
+        """The last statement of the transaction. Raises OwnershipLost, which rolls everything back, when the event is another's."""
+        context = self._context
+        match outcome:
+            case Done():
+                code, note = "d", outcome.note
+            case Skipped():
+                code, note = "s", outcome.reason
+        end = End(context.event, context.started, context.took_ms(), code, note, context.followers)
+        if context.event.id not in await lanes.finish(self.connection, [end], worker=context.worker):
+            raise OwnershipLost(f"event {context.event.id} is no longer held by worker {context.worker}")
+        self.settled = True
+        return Settled(outcome)
+
+
+class Context:
+    """One run of one event."""
+
+    __slots__ = ("_steps", "_took_ms", "event", "followers", "services", "started", "still_ours", "worker")
+
+    def __init__(
+        self,
+        event: Claimed,
+        services: Services,
+        *,
+        worker: int,
+        started: float,
+        took_ms: Callable[[], int],
+        still_ours: Callable[[], bool],
+        followers: tuple[int, ...] = (),
+    ) -> None:
+        self.event, self.services, self.worker = event, services, worker
+        self.started, self._took_ms, self.still_ours, self.followers = started, took_ms, still_ours, followers
+        self._steps: Steps | None = None
+
+    @property
+    def settings(self) -> DispatcherSettings:
+        """The dispatcher's settings."""
+        return self.services.settings
+
+    @property
+    def ghl(self) -> GhlClient:
+        """The client of GHL. Raises ConfigError when its key is not set (routes with that destination are held before)."""
+        if self.services.ghl is None:
+            raise ConfigError("GHL_API_KEY and GHL_LOCATION_ID are not set")
+        return self.services.ghl.for_bulk() if self.event.urgency else self.services.ghl
+
+    @property
+    def notion(self) -> NotionClient:
+        """The client of Notion. Raises ConfigError when its key is not set."""
+        if self.services.notion is None:
+            raise ConfigError("NOTION_API_KEY is not set")
+        return self.services.notion.for_bulk() if self.event.urgency else self.services.notion
+
+    def took_ms(self) -> int:
+        """Milliseconds since this run began."""
+        return self._took_ms()
+
+    def marker(self, step: str) -> str:
+        """What a step leaves at the far side, so that it is found there again: `postroom:<event>/<step>`.
+
+        The event is named by its id and the time it was staged, because after a restore ids could repeat.
+        """
+        return f"postroom:{self.event.id}.{int(self.event.staged_at.timestamp() * 1000):x}/{step}"
+
+    async def step(
+        self,
+        name: str,
+        call: Callable[[], Awaitable[T]],
+        *,
+        find: Callable[[], Awaitable[T | None]] | None = None,
+        repeatable: bool = False,
+    ) -> T:
+        """One remote effect, once (P6): known done, it is not repeated; its answer lost, `find` looks before it is tried again.
+
+        `call` returns something small and JSON-able without personal data (an id); that is what a later run gets back.
+        A call that may be repeated without harm (a PUT, adding a tag) says `repeatable=True` instead of bringing a `find`.
+        Each entry of the journal is committed on its own. Raises OwnershipLost when the event is another worker's by now.
+        """
+        if self._steps is None:
+            self._steps = await Steps.load(self.services.pool, self.event, worker=self.worker, still_ours=self.still_ours)
+        return await self._steps.step(name, call, find=find, repeatable=repeatable)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """Local writes and `settle()` in one commit. No network call belongs inside.
+
+        Raises OwnershipLost when the event is another's by now, DatabaseUnavailable when the commit's result is unknown: the engine
+        then asks the database whether the event is settled.
+        """
+        with db.mapped():
+            async with self.services.pool.acquire() as connection, connection.transaction():
+                await connection.execute("set local idle_in_transaction_session_timeout = '5s'")
+                transaction = Transaction(connection, self)
+                yield transaction
+                if not transaction.settled:
+                    raise RuntimeError("a handler's transaction ends with `return await tx.settle(outcome)`")

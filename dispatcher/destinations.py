@@ -1,0 +1,163 @@
+"""What flows and what waits: the gate that every event passes before its handler starts (P10).
+
+Owns this worker's view of each destination: its state (shared through Postgres), its breaker, how many handlers call it now.
+An event that may not pass is held: its lane waits, no attempt is spent, nothing is buried. When the destination flows
+again, held events are released in growing portions.
+
+    flowing ──5 failures in a row──▶ open ──due──▶ one event probes ──ok──▶ flowing
+       │ ╲──token rejected──▶ unauthorised ─(the same, slower)─╯ ╲──failed──▶ open, for longer
+       └──a person──▶ paused ──a person, or its end──▶ flowing
+"""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from dispatcher.errors import RemoteError
+from dispatcher.policy import breaker
+from dispatcher.policy.breaker import Breaker, Phase, Verdict
+from outbox.db import Pool
+from outbox.errors import DatabaseUnavailable
+from outbox.log import get_logger
+from outbox.store import destinations, lanes
+
+log = get_logger(__name__)
+
+WATCH_S = 1.0
+RELEASE_S = 0.2
+FIRST_PORTION = 50
+LARGEST_PORTION = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A destination that does not flow. `probe_due` on this process's monotonic clock; None: a person decides."""
+
+    state: str
+    probe_due: float | None
+    opened: int
+
+
+class Destinations:
+    """One for each worker."""
+
+    def __init__(self, pool: Pool, *, limit: int, is_set_up: Callable[[str], bool], freed: Callable[[], None]) -> None:
+        self._pool, self._limit, self._is_set_up, self._freed = pool, limit, is_set_up, freed
+        self._stopped: dict[str, Standing] = {}
+        self._breakers: dict[str, Breaker] = {}
+        self._probing: dict[str, int] = {}
+        self._running: Counter[str] = Counter()
+        self._portion: dict[str, int] = {}
+        self._holding: set[str] = set()
+        self._rng = random.Random()  # noqa: S311 -- jitter, not secrecy
+
+    def enter(self, name: str) -> bool:
+        """Whether a handler may start now; if so it is counted until leave()."""
+        if name in self._stopped or self._running[name] >= self._limit or not self._is_set_up(name):
+            return False
+        self._running[name] += 1
+        return True
+
+    async def probe(self, name: str, event_id: int) -> bool:
+        """Whether this event may be the one that tries first; if so it is counted until leave()."""
+        standing = self._stopped.get(name)
+        if standing is None or standing.probe_due is None or time.monotonic() < standing.probe_due or not self._is_set_up(name):
+            return False
+        if not await destinations.take_probe(self._pool, name, event_id):
+            return False
+        self._probing[name] = event_id
+        failures = breaker.OPENS_AFTER - 1 + standing.opened
+        self._breakers[name] = Breaker(Phase.PROBING, failures, _now())
+        self._running[name] += 1
+        log.info("one event probes a destination", destination=name, event_id=event_id)
+        return True
+
+    def leave(self, name: str) -> None:
+        """The handler ended."""
+        self._running[name] -= 1
+
+    def hold(self, name: str) -> None:
+        """An event is held for this destination: releases are looked for."""
+        self._holding.add(name)
+
+    async def answered(self, name: str, event_id: int) -> None:
+        """A handler ended without a failure of the destination."""
+        if self._breakers.pop(name, None) is None and name not in self._probing:
+            return
+        if self._probing.get(name) == event_id:
+            del self._probing[name]
+            if await destinations.flow(self._pool, name):
+                log.info("destination flows again", destination=name)
+            self._stopped.pop(name, None)
+
+    async def failed(self, name: str, event_id: int, problem: RemoteError) -> bool:
+        """A handler met a failure. True when the destination is stopped by now, so that the event is held rather than charged."""
+        if problem.verdict is Verdict.ANSWERED:
+            await self.answered(name, event_id)
+            return False
+        if name in self._stopped and self._probing.get(name) != event_id:
+            return True  # it was opened by another while this handler ran
+        now = _now()
+        state = breaker.record(self._breakers.get(name, Breaker()), problem.verdict, now=now, rng=self._rng)
+        self._breakers[name] = state
+        if state.until is None:
+            return False
+        self._probing.pop(name, None)
+        unauthorised = problem.verdict is Verdict.LOCKED_OUT
+        probe_in_s = (state.until - now).total_seconds()
+        opened = await destinations.open_breaker(self._pool, name, why=str(problem)[:400], probe_in_s=probe_in_s, unauthorised=unauthorised)
+        self._stopped[name] = Standing("unauthorised" if unauthorised else "open", time.monotonic() + probe_in_s, opened or 1)
+        log.error("destination stopped", destination=name, why=problem, probe_in_s=round(probe_in_s, 1))
+        return True
+
+    async def watch(self) -> None:
+        """Keeps the view fresh and releases what may flow again, for ever, also through an outage."""
+        while True:
+            try:
+                await self.refresh()
+                await self.release()
+            except DatabaseUnavailable:
+                pass  # the main loop says it
+            await asyncio.sleep(RELEASE_S if self._holding else WATCH_S)
+
+    async def refresh(self) -> None:
+        """Reads the shared states."""
+        await destinations.end_pauses(self._pool) if any(s.state == "paused" for s in self._stopped.values()) else None
+        stopped: dict[str, Standing] = {}
+        for row in await destinations.every(self._pool):
+            if row["state"] != "flowing":
+                due = None if row["until_s"] is None or row["state"] == "paused" else time.monotonic() + row["until_s"]
+                stopped[row["name"]] = Standing(row["state"], due, row["opened"])
+        for name in self._stopped.keys() - stopped.keys():
+            self._breakers.pop(name, None)
+        self._stopped = stopped
+
+    async def release(self) -> None:
+        """Held events of flowing destinations become due in growing portions; of an open one whose probe is due, one event."""
+        held = await lanes.held(self._pool)
+        self._holding = set(held)
+        for name in self._portion.keys() - held.keys():
+            del self._portion[name]
+        for name in held:
+            standing = self._stopped.get(name)
+            if not self._is_set_up(name):
+                continue
+            if standing is None:
+                portion = self._portion.get(name, FIRST_PORTION)
+                room = max(0, 2 * (self._limit - self._running[name]))
+                self._portion[name] = min(LARGEST_PORTION, portion * 2)
+                released = await lanes.release_held(self._pool, name, limit=min(portion, room)) if room else 0
+            elif standing.probe_due is not None and time.monotonic() >= standing.probe_due and name not in self._probing:
+                released = await lanes.release_held(self._pool, name, limit=1)
+            else:
+                continue
+            if released:
+                self._freed()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,101 @@
+"""The step journal: a remote effect happens once (P6).
+
+intent ─▶ call ─▶ done                       known done: never repeated
+   │        ├──▶ not done   (refused, rate limited, never sent)
+   │        └──▶ (nothing)   answer lost, or the process died
+   └ next run: find ─▶ found, or the call again
+"""
+
+import json
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar, cast
+
+from dispatcher.errors import RemoteError
+from outbox.db import Pool
+from outbox.errors import OwnershipLost
+from outbox.event import Claimed
+from outbox.log import get_logger
+from outbox.store import steps
+
+T = TypeVar("T")
+log = get_logger(__name__)
+ANSWER_BYTES = 2048
+
+
+class Steps:
+    """The steps of one run of one event."""
+
+    def __init__(self, pool: Pool, event: Claimed, *, worker: int, still_ours: Callable[[], bool]) -> None:
+        self._pool, self._event, self._worker, self._still_ours = pool, event, worker, still_ours
+        self._done: dict[str, Any] = {}
+        self._unknown: set[str] = set()
+
+    @classmethod
+    async def load(cls, pool: Pool, event: Claimed, *, worker: int, still_ours: Callable[[], bool]) -> "Steps":
+        """With what earlier runs left in the journal."""
+        made = cls(pool, event, worker=worker, still_ours=still_ours)
+        for row in await steps.journal(pool, event.id):
+            name = row["name"]
+            match row["entry"]:
+                case "d" | "f":
+                    made._done[name] = None if row["answer"] is None else json.loads(row["answer"])
+                    made._unknown.discard(name)
+                case "i":
+                    made._unknown.add(name)
+                case _:
+                    made._unknown.discard(name)
+        return made
+
+    async def step(
+        self,
+        name: str,
+        call: Callable[[], Awaitable[T]],
+        *,
+        find: Callable[[], Awaitable[T | None]] | None = None,
+        repeatable: bool = False,
+    ) -> T:
+        """See Context.step."""
+        if find is None and not repeatable:
+            raise TypeError(f"step {name!r} brings a `find`, or says that it is repeatable")
+        if name in self._done:
+            return cast("T", self._done[name])
+        if name in self._unknown and find is not None and (found := await self._look(name, find)) is not None:
+            return found
+        await self._write(name, "i")
+        if not self._still_ours():
+            raise OwnershipLost(f"the lease ran out before step {name} of event {self._event.id}")
+        started = time.perf_counter()
+        try:
+            answer = await call()
+        except RemoteError as problem:
+            if problem.happened is False:
+                await self._write(name, "n", started=started, note=str(problem))
+            raise
+        await self._write(name, "d", started=started, answer=answer)
+        return answer
+
+    async def _look(self, name: str, find: Callable[[], Awaitable[T | None]]) -> T | None:
+        """The answer to this step was lost: did it happen?"""
+        started = time.perf_counter()
+        found = await find()
+        log.info("lost answer looked up", event_id=self._event.id, step=name, found=found is not None)
+        if found is not None:
+            await self._write(name, "f", started=started, answer=found)
+        return found
+
+    async def _write(self, name: str, entry: str, *, started: float | None = None, answer: Any = None, note: str | None = None) -> None:
+        took_ms = None if started is None else int((time.perf_counter() - started) * 1000)
+        await steps.write(self._pool, self._event, self._worker, name, entry, took_ms=took_ms, answer=_bounded(answer), note=note)
+        if entry in ("d", "f"):
+            self._done[name] = answer
+        else:
+            self._unknown.add(name) if entry == "i" else self._unknown.discard(name)
+
+
+def _bounded(answer: Any) -> Any:
+    """What the journal keeps of an answer: all of it when it is small, else only that there was one."""
+    if len(json.dumps(answer)) <= ANSWER_BYTES:
+        return answer
+    log.error("a step's answer is too large for the journal; return an id from the call instead")
+    return {"kept": False}

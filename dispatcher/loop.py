@@ -1,0 +1,238 @@
+"""The main loop of a worker: claim what it can start soon, start it, free the slots, rest until there is more.
+
+Owns which events run in this process. Wake-ups are hints (a NOTIFY, a freed slot, a due retry); polling is the truth:
+5 ms after activity, doubling to 500 ms, or to 2 s while the listening connection stands.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
+
+from dispatcher.executor import Executor, Running
+from dispatcher.line import Backoff, Line
+from dispatcher.routes import UNROUTED, Route
+from dispatcher.settler import Settler
+from dispatcher.worker import Lease
+from outbox.errors import DatabaseUnavailable
+from outbox.event import Claimed
+from outbox.log import get_logger
+from outbox.store import lanes
+from outbox.store.lanes import LOWEST, Wait
+
+log = get_logger(__name__)
+
+BATCH = 500
+SHORTEST_REST_S, LONGEST_REST_S, LONGEST_REST_LISTENING_S = 0.005, 0.5, 2.0
+LINGER_S = 0.005
+SWEEP_S = 0.25
+MEMORY_BYTES = 64 * 1024 * 1024
+LIVE, BULK = 0, 1
+STREAK = 8
+
+
+class Loop:
+    """One for each worker incarnation."""
+
+    def __init__(self, line: Line, lease: Lease, executor: Executor, routes: Mapping[str, Route], *, slots: int) -> None:
+        self._line, self._lease, self._executor, self._routes, self._slots = line, lease, executor, routes, slots
+        self._settler: Settler | None = None
+        self._tasks: asyncio.TaskGroup | None = None
+        self.running: dict[int, Running] = {}
+        self.wake = asyncio.Event()
+        self.listening = False
+        self._draining = False
+        self._bytes = 0
+        self._cursors = {LIVE: random.randrange(-(2**63), 2**63), BULK: random.randrange(-(2**63), 2**63)}  # noqa: S311 -- spread, not secrecy
+        self._bulk = True
+        self._due_at = 0.0
+        self._rest_s = SHORTEST_REST_S
+        self._arrived: list[Claimed] = []
+
+    def attach(self, settler: Settler, tasks: asyncio.TaskGroup) -> None:
+        """Where outcomes go, and who owns the handlers' tasks."""
+        self._settler, self._tasks = settler, tasks
+
+    # ── what others tell the loop
+
+    def notify(self) -> None:
+        """There may be something new."""
+        self._rest_s = SHORTEST_REST_S
+        self.wake.set()
+
+    def look_for_due(self) -> None:
+        """Something may have become due."""
+        self._due_at = 0.0
+        self.notify()
+
+    def drain(self) -> None:
+        """No more claims."""
+        self._draining = True
+        self.wake.set()
+
+    def may_take(self, event: Claimed) -> bool:
+        """Whether to keep a lane for its next event: while slots are free, and a few in a row when they are not (no lane starves another)."""
+        if self._draining or not self._lease.is_ours() or self._bytes >= MEMORY_BYTES:
+            return False
+        running = self.running.get(event.id)
+        return len(self.running) * 2 < self._slots or (running is not None and running.streak < STREAK)
+
+    def ended(self, ids: Sequence[int], *, taken: Sequence[tuple[int, Claimed]]) -> None:
+        """These are settled; `taken` came with their lanes."""
+        streaks: dict[int, int] = {}
+        for event_id in ids:
+            if (running := self.running.pop(event_id, None)) is not None:
+                self._bytes -= len(running.event.payload)
+                streaks[event_id] = running.streak + 1
+        for before, event in taken:
+            if self._route(event).coalesce is None:
+                self._start(event, (), streak=streaks.get(before, 1))
+            else:
+                self._arrived.append(event)  # the loop first asks what waits behind it
+        if self._arrived or len(self.running) * 2 <= self._slots:
+            self.wake.set()
+
+    # ── rounds
+
+    async def run(self) -> None:
+        """Rounds until drain() is called. Survives a database outage."""
+        backoff = Backoff()
+        while not self._draining:
+            self._lease.last_round = time.monotonic()
+            try:
+                more = await self._round()
+            except DatabaseUnavailable as problem:
+                wait_s = backoff.next_s()
+                log.warning("claims wait for the database", problem=problem, again_in_s=round(wait_s, 1))
+                self._line.drop()
+                await self._rest(wait_s)
+                continue
+            backoff.reset()
+            await self._rest_until_more(more)
+
+    async def drained(self) -> None:
+        """Returns when nothing runs any more."""
+        while self.running:
+            self.wake.clear()
+            await self._rest(0.2)
+
+    async def sweep(self) -> None:
+        """Cancels handlers over their deadline, for ever."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            now = time.monotonic()
+            for running in self.running.values():
+                if running.task is not None and not running.timed_out and now - running.started > running.route.deadline_s:
+                    running.timed_out = True
+                    running.task.cancel()
+
+    async def _round(self) -> bool:
+        """One round. True when there is more than there were slots for."""
+        connection = await self._line.get()
+        arrived, self._arrived = self._arrived, []
+        await self._start_all(arrived)
+        room = self._room()
+        if room == 0 or (self._settler is not None and self._settler.uncertain):
+            return True
+        more = False
+        if time.monotonic() >= self._due_at:
+            due = await lanes.take_due(connection, worker=self._lease.worker, limit=min(room, BATCH), suspects=not self._suspect_runs())
+            promoted = await lanes.promote_delayed(connection)
+            self._due_at = (
+                time.monotonic() if len(due) == min(room, BATCH) or promoted == 500 else time.monotonic() + LONGEST_REST_LISTENING_S
+            )
+            await self._start_all(due)
+            more = bool(due) or promoted > 0
+        for urgency in (LIVE, BULK) if self._bulk else (LIVE,):
+            if room := self._room():
+                more |= await self._claim(urgency, min(room, BATCH))
+        return more
+
+    async def _claim(self, urgency: int, limit: int) -> bool:
+        connection = await self._line.get()
+        looked = await lanes.claim(connection, worker=self._lease.worker, limit=limit, cursor=self._cursors[urgency], urgency=urgency)
+        began_at = self._cursors[urgency]
+        self._cursors[urgency] = looked.last if looked.seen == limit else LOWEST
+        if urgency == BULK:
+            self._bulk = looked.seen > 0 or began_at != LOWEST
+        await self._start_all(looked.events)
+        # A short look that did not begin at the lowest lane has not seen the lanes before it.
+        return bool(looked.events) or (looked.seen < limit and began_at != LOWEST)
+
+    async def _rest_until_more(self, more: bool) -> None:
+        self.wake.clear()
+        if self._arrived:
+            return
+        room = self._room()
+        if more:
+            self._rest_s = SHORTEST_REST_S
+            if room * 2 < self._slots:  # gather freed slots for a moment: claims of a few are as dear as claims of many
+                await self._rest(LINGER_S if room else LONGEST_REST_S)
+            return
+        await self._rest(max(0.0, min(self._rest_s, self._due_at - time.monotonic())))
+        if self.wake.is_set() or self._draining:
+            return
+        self._rest_s = min(self._rest_s * 2, LONGEST_REST_LISTENING_S if self.listening else LONGEST_REST_S)
+        await self._peek()
+
+    async def _peek(self) -> None:
+        """At rest: one read-only question instead of claims that find nothing."""
+        try:
+            ready, next_due_s = await lanes.next_due(await self._line.get())
+        except DatabaseUnavailable:
+            return  # the next round says it
+        if ready:
+            self._bulk = True
+        if next_due_s is not None:
+            self._due_at = min(self._due_at, time.monotonic() + next_due_s)
+
+    async def _rest(self, longest_s: float) -> None:
+        try:
+            async with asyncio.timeout(longest_s):
+                await self.wake.wait()
+        except TimeoutError:
+            pass
+
+    # ── starting
+
+    def _room(self) -> int:
+        if self._draining or not self._lease.is_ours() or self._bytes >= MEMORY_BYTES:
+            return 0
+        return max(0, self._slots - len(self.running))
+
+    def _suspect_runs(self) -> bool:
+        return any(running.event.crashes >= 2 for running in self.running.values())
+
+    async def _start_all(self, events: Sequence[Claimed]) -> None:
+        """Starts claimed events; a head whose route coalesces takes with it what waits right behind it and means the same."""
+        heads = [event for event in events if self._route(event).coalesce is not None]
+        behind = await lanes.followers(await self._line.get(), heads) if heads else {}
+        for event in events:
+            self._start(event, self._covered(event, behind.get(event.lane_key, ())))
+
+    def _route(self, event: Claimed) -> Route:
+        return self._routes.get(event.kind, UNROUTED)
+
+    def _covered(self, head: Claimed, behind: Sequence[tuple[int, str]]) -> tuple[int, ...]:
+        if not behind:
+            return ()
+        word = self._route(head).coalesce
+        same = takewhile(lambda follower: self._routes.get(follower[1], UNROUTED).coalesce == word, behind)
+        return tuple(event_id for event_id, _ in same)
+
+    def _start(self, event: Claimed, followers: tuple[int, ...], *, streak: int = 0) -> None:
+        assert self._tasks is not None
+        self._bytes += len(event.payload)
+        running = self.running[event.id] = Running(event, self._route(event), time.monotonic(), followers, streak=streak)
+        running.task = self._tasks.create_task(self._run(running), name=event.kind)
+
+    async def _run(self, running: Running) -> None:
+        settlement = await self._executor.run(running)
+        assert self._settler is not None
+        if settlement is None:
+            self.ended([running.event.id], taken=())
+            return
+        if isinstance(settlement, Wait) and settlement.delay_s is not None:
+            self._due_at = min(self._due_at, time.monotonic() + settlement.delay_s + 0.002)
+        self._settler.add(settlement)

@@ -1,0 +1,59 @@
+"""The literal table: which kind of event goes to which handler, with its deadline, retries, destination and coalescing rule."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from dispatcher.context import Context
+from dispatcher.handlers import appointments, ghl_contacts, notion_pages
+from dispatcher.outcome import Outcome, Settled, Skipped
+from dispatcher.policy.retry import RetryPolicy
+from outbox.event import Claimed
+
+Handler: TypeAlias = Callable[[Claimed, Context], Awaitable[Outcome | Settled]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What becomes of one kind of event.
+
+    `destination` names whom the handler calls, so that its events wait while that one is down or paused.
+    Events of one lane whose routes share a `coalesce` word all mean the same ("re-read this contact"): the first covers
+    those that wait right behind it.
+    """
+
+    handler: Handler
+    destination: str | None = None
+    deadline_s: float = 120
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    coalesce: str | None = None
+
+
+async def no_route(event: Claimed, ctx: Context) -> Outcome:
+    """Nobody here knows this kind: settled, so that a route added later can replay it."""
+    return Skipped(f"no route for {event.kind}")
+
+
+UNROUTED = Route(no_route)
+CONTACT = Route(ghl_contacts.refresh_lead, destination="ghl", coalesce="ghl.contact")
+PAGE = Route(notion_pages.refresh_client, destination="notion", coalesce="notion.page")
+
+ROUTES: Mapping[str, Route] = {
+    "ghl.ContactCreate": CONTACT,
+    "ghl.ContactUpdate": CONTACT,
+    "ghl.ContactTagUpdate": CONTACT,
+    "ghl.ContactDndUpdate": CONTACT,
+    "ghl.ContactDelete": CONTACT,
+    "ghl-workflow.contact": CONTACT,
+    "notion.page.created": PAGE,
+    "notion.page.content_updated": PAGE,
+    "notion.page.properties_updated": PAGE,
+    "notion.page.moved": PAGE,
+    "notion.page.deleted": PAGE,
+    "notion.page.undeleted": PAGE,
+    "appointment.created": Route(appointments.created, destination="ghl"),
+    "appointment.updated": Route(appointments.updated, destination="ghl"),
+    "appointment.confirmed": Route(appointments.confirmed, destination="ghl"),
+    "appointment.cancelled": Route(appointments.cancelled, destination="ghl"),
+    "appointment.completed": Route(appointments.completed, destination="ghl"),
+}

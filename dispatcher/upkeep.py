@@ -1,0 +1,51 @@
+"""Housekeeping without a leader: whoever gets the lock does it. Partitions made ahead, old days dropped, small tables bounded.
+
+Undone work is never dropped. Retention is one short transaction a day of events, with a lock time-out.
+"""
+
+import asyncio
+
+from dispatcher.line import Line
+from outbox import db
+from outbox.errors import DatabaseUnavailable
+from outbox.log import get_logger
+from outbox.queries import load
+from outbox.store import days, sources, workers
+
+log = get_logger(__name__)
+EVERY_S = 60.0
+LOCK = load("days")["lock"]
+
+
+class Upkeep:
+    """One for each worker; they take turns."""
+
+    def __init__(self, line: Line, *, keep_days: int) -> None:
+        self._line, self._keep_days = line, keep_days
+
+    async def run(self) -> None:
+        """For ever, also through an outage."""
+        while True:
+            try:
+                await self.once()
+            except DatabaseUnavailable as problem:
+                log.info("upkeep waits for the database", problem=problem)
+                self._line.drop()
+            await asyncio.sleep(EVERY_S)
+
+    async def once(self) -> bool:
+        """One turn. False when another worker has it."""
+        connection = await self._line.get()
+        with db.mapped():
+            async with connection.transaction():
+                if not await connection.fetchval(LOCK):
+                    return False
+                await days.open_days(connection)
+                await workers.prune(connection)
+                await sources.prune_rejected(connection)
+        dropped, kept = await days.drop_old(connection, keep_days=self._keep_days)
+        if dropped:
+            log.info("old days dropped", days=[str(day) for day in dropped])
+        if kept:
+            log.warning("old days kept: something of them is still undone", days=[str(day) for day in kept])
+        return True

@@ -1,0 +1,38 @@
+"""The root of every error that Postroom raises, and those of the outbox.
+
+PostroomError
+├─ ConfigError          what was set cannot be used
+├─ DatabaseUnavailable  no answer from Postgres; the same call may go through later
+├─ SchemaMismatch       the database is of another version than this code
+├─ KeyReused            an idempotency key came with another body
+├─ InvalidEvent         an event that cannot be staged
+└─ OwnershipLost        this worker no longer holds the event
+"""
+
+
+class PostroomError(Exception):
+    """Something that Postroom says on purpose. The message names what, which, and what to do now."""
+
+
+class ConfigError(PostroomError):
+    """What was set cannot be used; the message names each variable and never a secret's value."""
+
+
+class DatabaseUnavailable(PostroomError):
+    """Postgres did not answer, or not in time; the call may be repeated later."""
+
+
+class SchemaMismatch(PostroomError):
+    """The database's schema is newer or older than this code."""
+
+
+class KeyReused(PostroomError):
+    """An idempotency key of a source was used before, for another body."""
+
+
+class InvalidEvent(PostroomError, ValueError):
+    """An event that cannot be staged: a bad kind, an empty key, a payload that is no JSON or too large."""
+
+
+class OwnershipLost(PostroomError):
+    """The event is held by another worker or was settled: nothing that this handler still does counts."""

@@ -1,0 +1,56 @@
+"""The vocabulary: kinds of events that Postroom itself knows, and the payload models of the app's own ones.
+
+A provider's event keeps the provider's own type behind its source (`ghl.ContactUpdate`, `notion.page.created`), so that
+a type unknown today is named the same way tomorrow. docs/staging.md lists what an app stages.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+
+class AppointmentStatus(StrEnum):
+    """What an appointment is. cancelled and completed are ends."""
+
+    SCHEDULED = "scheduled"
+    CONFIRMED = "confirmed"
+    CANCELLED = "cancelled"
+    COMPLETED = "completed"
+
+
+TRANSITIONS: dict[AppointmentStatus, frozenset[AppointmentStatus]] = {
+    AppointmentStatus.SCHEDULED: frozenset({AppointmentStatus.CONFIRMED, AppointmentStatus.CANCELLED, AppointmentStatus.COMPLETED}),
+    AppointmentStatus.CONFIRMED: frozenset({AppointmentStatus.CANCELLED, AppointmentStatus.COMPLETED}),
+    AppointmentStatus.CANCELLED: frozenset(),
+    AppointmentStatus.COMPLETED: frozenset(),
+}
+
+Identifier = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, int) and not isinstance(value, bool) else value)]
+
+
+class Appointment(BaseModel):
+    """An appointment as an app states it. Other members pass by unread."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: Identifier
+    status: AppointmentStatus | str = AppointmentStatus.SCHEDULED
+    starts_at: datetime | None = None
+    ends_at: datetime | None = None
+    contact_id: str | None = None
+    title: str | None = None
+    notes: str | None = None
+
+
+class AppointmentChange(BaseModel):
+    """Payload of appointment.created, .updated, .confirmed, .cancelled and .completed."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    appointment: Appointment
+    previous: Appointment | None = None
+
+
+APPOINTMENT_KINDS = tuple(f"appointment.{word}" for word in ("created", "updated", "confirmed", "cancelled", "completed"))

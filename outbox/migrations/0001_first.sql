@@ -1,0 +1,442 @@
+-- Postroom's whole database, readable top to bottom. `postroom migrate` builds the same from outbox/migrations
+-- (a test compares the two). PostgreSQL 15 and newer.
+--
+--   outbox   the engine: events, who waits, who works, what became of each
+--   crm      what is kept in step: leads, clients, appointments
+--
+-- An event's life:   stage ─▶ pending ─claim─▶ busy ─settle─▶ (row gone, one row in attempts)
+--                       └▶ delayed ─due─▶ ┘      ├─ retry, snooze, hold: stays busy, due_at says until when
+--                                                └─ bury ─▶ dead ─replay─▶ pending
+
+create schema outbox;
+create schema crm;
+
+create table outbox.migrations (version int primary key, name text not null, applied_at timestamptz not null default now());
+
+-- ───────────────────────────────────────────────────────────────────────────────── events: written once, never updated
+
+-- Ids carry the day, day * 2^36 + n, so a range of ids is a range of time and a partition a day. They stay below 2^53.
+create sequence outbox.event_ids;
+
+create function outbox.first_id(day date) returns bigint language sql immutable strict parallel safe
+return (day - date '1970-01-01')::bigint << 36;
+
+create table outbox.events (
+  id        bigint primary key default nextval('outbox.event_ids'),
+  staged_at timestamptz not null default now(),
+  source    text not null,
+  kind      text not null,
+  key       text,               -- NULL: the sender gave none, so it cannot be recognised again
+  lane      text,               -- NULL: a lane of its own
+  payload   bytea not null,     -- the exact bytes that were signed
+  headers   bytea,              -- JSON of the few headers worth keeping; NULL: staged by the app
+  trace     text                -- NULL: the sender named none
+) partition by range (id);
+
+-- P2: an idempotency key is 128 bits of sha256(source, key). Pruned with its day, never before 30 days.
+create table outbox.keys (digest uuid primary key, event_id bigint not null);
+
+create function outbox.digest(source text, key text) returns uuid language sql immutable strict parallel safe
+return encode(substring(sha256(convert_to(source || E'\x1f' || key, 'UTF8')) for 16), 'hex')::uuid;
+
+create table outbox.duplicates (event_id bigint primary key, seen int not null default 1, last_at timestamptz not null default now());
+
+-- ───────────────────────────────────────────────────────────────── undone events are narrow rows, each in exactly one table
+
+-- The lane's 64-bit name; an event without a lane is a lane of its own. Two names with one hash merely wait for each other.
+create function outbox.lane_of(lane text, id bigint) returns bigint language sql immutable parallel safe
+return coalesce(hashtextextended(lane, 0), id);
+
+create table outbox.pending (                     -- waits its turn: inserted by stagers, deleted by a claim, never updated
+  urgency  smallint not null check (urgency in (0, 1)),           -- 0 live, 1 bulk
+  attempt  int      not null default 1,           -- the number its next attempt will have; fills what alignment would waste
+  lane     bigint   not null,
+  event_id bigint   not null,
+  primary key (urgency, lane, event_id)
+) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off);
+
+create table outbox.busy (                        -- the lanes that are not free
+  lane     bigint   primary key,                  -- P5 by constraint: one event of a lane at work or waiting for its retry
+  event_id bigint   not null,
+  urgency  smallint not null,
+  owner    bigint,                                -- running: the worker
+  due_at   timestamptz,                           -- waiting: until when; infinity: until its destination flows again
+  attempt  int      not null default 1,
+  failures int      not null default 0,           -- what the retry policy counts
+  crashes  smallint not null default 0,           -- take-overs from dead owners
+  why      text,                                  -- NULL while running
+  check ((owner is null) <> (due_at is null))
+) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off);
+create index busy_due on outbox.busy (due_at) where owner is null;
+create index busy_held on outbox.busy (why, event_id) where owner is null and due_at = 'infinity';
+
+create table outbox.delayed (
+  due_at   timestamptz not null,
+  event_id bigint      not null,
+  lane     bigint      not null,
+  urgency  smallint    not null,
+  attempt  int         not null default 1,
+  primary key (due_at, event_id)
+);
+
+create table outbox.dead (
+  event_id    bigint primary key,
+  lane        bigint      not null,
+  urgency     smallint    not null,
+  attempt     int         not null,
+  died_at     timestamptz not null default now(),
+  fingerprint text        not null,               -- the same for all that died of one cause
+  reason      text        not null
+);
+create index dead_group on outbox.dead (fingerprint, event_id);
+
+-- One row for each run and each end, append-only. The last row of a settled event says done or skipped.
+--   d done   s skipped   r will retry   z snoozed   h held (its destination is not flowing)   x died   c its worker was lost   p replayed
+create table outbox.attempts (
+  event_id   bigint      not null,
+  started_at timestamptz not null,
+  owner      bigint      not null,                -- 0: a person or the engine itself
+  attempt    int         not null,
+  took_ms    int         not null,
+  outcome    "char"      not null check (outcome in ('d', 's', 'r', 'z', 'h', 'x', 'c', 'p')),
+  note       text
+) partition by range (event_id);
+create index attempts_event on outbox.attempts using brin (event_id) with (pages_per_range = 16, autosummarize = on);
+
+-- The journal: one remote effect of an event is one step. An intent without a verdict means the answer was lost.
+--   i intent   d done   f found at the far side   n surely not done
+create table outbox.steps (
+  event_id bigint      not null,
+  name     text        not null,
+  attempt  int         not null,
+  entry    "char"      not null check (entry in ('i', 'd', 'f', 'n')),
+  at       timestamptz not null default clock_timestamp(),
+  took_ms  int,
+  answer   jsonb,                                 -- at most 2 KiB, without secrets; NULL: nothing worth keeping
+  note     text
+) partition by range (event_id);
+create index steps_event on outbox.steps (event_id);
+create unique index steps_done on outbox.steps (event_id, name) where entry in ('d', 'f');   -- P6: done once
+
+create table outbox.workers (
+  id         bigint generated always as identity primary key,
+  name       text        not null,
+  started_at timestamptz not null default now(),
+  until      timestamptz not null,                -- the lease; covers every event the worker holds
+  ended_at   timestamptz
+);
+
+-- Makes the partitions of today and the next `ahead` days, and moves the ids on when the day has changed.
+-- If nobody calls it, ids go on in the last day's partition: nothing stops.
+create function outbox.open_days(ahead int default 2) returns void language plpgsql as $$
+declare
+  today date := (now() at time zone 'UTC')::date;
+  day   date;
+  part  text;
+  base  text;
+begin
+  perform pg_advisory_xact_lock(7311, 1);
+  for day in select today + n from generate_series(0, ahead) n loop
+    foreach base in array array['events', 'attempts', 'steps'] loop
+      part := base || '_' || to_char(day, 'YYYYMMDD');
+      continue when to_regclass('outbox.' || part) is not null;
+      -- attached rather than created in place: that needs no exclusive lock on the parent
+      execute format('create table outbox.%I (like outbox.%I including defaults including constraints)', part, base);
+      execute format('alter table outbox.%I attach partition outbox.%I for values from (%s) to (%s)',
+                     base, part, outbox.first_id(day), outbox.first_id(day + 1));
+    end loop;
+  end loop;
+  perform setval('outbox.event_ids', outbox.first_id(today), true)
+    from outbox.event_ids where last_value < outbox.first_id(today);
+end $$;
+select outbox.open_days();
+
+-- ───────────────────────────────────────────────────────────────────────────────────────────── the one door: outbox.stage
+
+-- Stages an event in the caller's transaction: it exists if and only if that transaction commits (P3).
+-- The same key and the same body again returns the first id; the same key with another body raises (SQLSTATE PR001).
+create function outbox.stage(kind text, payload jsonb, key text default null, lane text default null,
+                             due_at timestamptz default now(), source text default 'app') returns bigint
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  id    bigint;
+  first bigint;
+  body  bytea := convert_to(stage.payload::text, 'UTF8');
+  earlier record;
+begin
+  if stage.kind is null or stage.kind !~ '^[A-Za-z0-9][A-Za-z0-9._:-]{0,119}$' then
+    raise exception 'outbox.stage: kind % is not a word of letters, digits, dots, dashes or colons (at most 120)', quote_nullable(left(stage.kind, 60))
+      using errcode = 'invalid_parameter_value';
+  elsif stage.source is null or stage.source !~ '^[a-z][a-z0-9_:-]{0,59}$' then
+    raise exception 'outbox.stage: source % is not a lower-case word (at most 60)', quote_nullable(left(stage.source, 60))
+      using errcode = 'invalid_parameter_value';
+  elsif stage.payload is null or stage.due_at is null then
+    raise exception 'outbox.stage: payload and due_at must not be null' using errcode = 'null_value_not_allowed';
+  elsif stage.due_at = 'infinity' then
+    raise exception 'outbox.stage: due_at must be finite' using errcode = 'invalid_parameter_value';
+  elsif length(body) > 1048576 then
+    raise exception 'outbox.stage: payload of % bytes is over the limit of 1 MiB; stage a reference instead', length(body)
+      using errcode = 'program_limit_exceeded';
+  elsif length(stage.key) not between 1 and 400 or length(stage.lane) not between 1 and 400 then
+    raise exception 'outbox.stage: key and lane have 1 to 400 characters' using errcode = 'invalid_parameter_value';
+  end if;
+
+  id := nextval('outbox.event_ids');
+  if stage.key is not null then
+    insert into outbox.keys (digest, event_id) values (outbox.digest(stage.source, stage.key), id) on conflict do nothing;
+    if not found then
+      select k.event_id into first from outbox.keys k where k.digest = outbox.digest(stage.source, stage.key);
+      select e.kind, e.payload into earlier from outbox.events e where e.id = first;
+      if found and (earlier.kind <> stage.kind or earlier.payload <> body) then
+        raise exception 'outbox.stage: key % of source % was used for another event (%)', quote_literal(stage.key), quote_literal(stage.source), first
+          using errcode = 'PR001', hint = 'An idempotency key names one event: use a new key for new content.';
+      end if;
+      insert into outbox.duplicates as d (event_id) values (first)
+        on conflict (event_id) do update set seen = d.seen + 1, last_at = now();
+      return first;
+    end if;
+  end if;
+
+  insert into outbox.events (id, source, kind, key, lane, payload) values (id, stage.source, stage.kind, stage.key, stage.lane, body);
+  if stage.due_at <= now() then
+    insert into outbox.pending (urgency, lane, event_id) values (0, outbox.lane_of(stage.lane, id), id);
+  else
+    insert into outbox.delayed (due_at, event_id, lane, urgency) values (stage.due_at, id, outbox.lane_of(stage.lane, id), 0);
+  end if;
+  -- A NOTIFY in every transaction would cap the server at about 3,000 commits/s; whoever gets the lock speaks for all.
+  if pg_try_advisory_xact_lock(7311, 2) then
+    perform pg_notify('postroom', '');
+  end if;
+  return id;
+end $$;
+
+-- ───────────────────────────────────────────────────────────────────── outbox.watch: an app's own appointments table
+
+-- Row trigger of a watched table: stages appointment.created, .updated, .confirmed, .cancelled or .completed.
+create function outbox.stage_change() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  columns  jsonb := tg_argv[0]::jsonb;             -- our name → the table's column
+  statuses jsonb := tg_argv[1]::jsonb;             -- the app's word → ours
+  was      jsonb := '{}';
+  is_now   jsonb := '{}';
+  word     text;
+  name     text;
+begin
+  for name in select jsonb_object_keys(columns) loop
+    if tg_op <> 'INSERT' then was := was || jsonb_build_object(name, to_jsonb(old) -> (columns ->> name)); end if;
+    if tg_op <> 'DELETE' then is_now := is_now || jsonb_build_object(name, to_jsonb(new) -> (columns ->> name)); end if;
+  end loop;
+  was := was || case when was ? 'status' then jsonb_build_object('status', coalesce(statuses ->> (was ->> 'status'), was ->> 'status')) else '{}' end;
+  is_now := is_now || case when is_now ? 'status' then jsonb_build_object('status', coalesce(statuses ->> (is_now ->> 'status'), is_now ->> 'status')) else '{}' end;
+
+  if tg_op = 'INSERT' then
+    word := 'created';
+  elsif tg_op = 'DELETE' then
+    if was ->> 'status' in ('cancelled', 'completed') then return null; end if;
+    word := 'cancelled';
+    is_now := was || '{"status": "cancelled"}';
+  elsif was = is_now then
+    return null;                                    -- nothing that we were asked to watch has changed
+  elsif was ->> 'status' is distinct from is_now ->> 'status' and is_now ->> 'status' in ('confirmed', 'cancelled', 'completed') then
+    word := is_now ->> 'status';
+  else
+    word := 'updated';
+  end if;
+  perform outbox.stage('appointment.' || word,
+                       jsonb_build_object('appointment', is_now, 'previous', case when tg_op = 'INSERT' then null else was end),
+                       lane => 'appointment:' || (is_now ->> 'id'));
+  return null;
+end $$;
+
+-- Attaches that trigger. `columns` maps our names (id, status, starts_at, ends_at, contact_id, title, notes) to the table's own;
+-- `statuses` maps the app's status words to ours (scheduled, confirmed, cancelled, completed). Called again, it replaces the mapping.
+create function outbox.watch("table" regclass, columns jsonb default '{}', statuses jsonb default '{}') returns void
+language plpgsql as $$
+declare
+  defaults constant jsonb := '{"id": "id", "status": "status", "starts_at": "starts_at", "ends_at": "ends_at", "contact_id": "contact_id", "title": "title", "notes": "notes"}';
+  mapping  jsonb := '{}';
+  pair     record;
+begin
+  for pair in select key, value from jsonb_each_text(columns) loop
+    if not defaults ? pair.key then
+      raise exception 'outbox.watch: % is not one of id, status, starts_at, ends_at, contact_id, title, notes', quote_literal(pair.key) using errcode = 'invalid_parameter_value';
+    elsif not exists (select from pg_attribute a where a.attrelid = "table" and a.attname = pair.value and a.attnum > 0 and not a.attisdropped) then
+      raise exception 'outbox.watch: table % has no column %', "table", quote_ident(pair.value) using errcode = 'undefined_column';
+    end if;
+  end loop;
+  for pair in select key, value from jsonb_each_text(defaults || columns) loop
+    if exists (select from pg_attribute a where a.attrelid = "table" and a.attname = pair.value and a.attnum > 0 and not a.attisdropped) then
+      mapping := mapping || jsonb_build_object(pair.key, pair.value);
+    end if;
+  end loop;
+  if not mapping ?& array['id', 'status'] then
+    raise exception 'outbox.watch: table % needs columns for id and status; name them in columns => ''{"id": "…", "status": "…"}''', "table"
+      using errcode = 'undefined_column';
+  end if;
+  execute format('create or replace trigger postroom_watch after insert or update or delete on %s for each row execute function outbox.stage_change(%L, %L)',
+                 "table", mapping, statuses);
+end $$;
+
+create function outbox.unwatch("table" regclass) returns void language plpgsql as $$
+begin
+  execute format('drop trigger if exists postroom_watch on %s', "table");
+end $$;
+
+-- ─────────────────────────────────────────────────────── what became of it: one state and one why, for everyone who asks
+
+-- P7: an event is pending, done, skipped or dead. `why` says it in words; `until` when a wait ends (NULL: nobody knows).
+create function outbox.states(ids bigint[]) returns table (event_id bigint, state text, why text, until timestamptz, attempts int, changed_at timestamptz)
+language sql stable as $$
+  select e.id,
+    case when d.event_id is not null then 'dead'
+         when coalesce(b.event_id, p.event_id, y.event_id) is not null then 'pending'
+         when last.outcome = 'd' then 'done'
+         when last.outcome = 's' then 'skipped'
+         else 'lost' end,                          -- promise P7 says that this word never appears
+    case when d.event_id is not null then d.reason
+         when b.owner is not null then 'running'
+         when b.due_at = 'infinity' then coalesce(b.why, 'held')
+         when b.event_id is not null then coalesce(b.why, 'waiting')
+         when y.event_id is not null then 'delayed'
+         when p.event_id is not null and ahead.event_id is not null then 'behind #' || ahead.event_id || ' in its lane'
+         when p.event_id is not null then 'ready'
+         else last.note end,
+    case when b.due_at < 'infinity' then b.due_at when y.event_id is not null then y.due_at end,
+    greatest(coalesce(runs.n, 0), case when b.owner is not null then b.attempt else 0 end)::int,
+    coalesce(d.died_at, last.started_at + last.took_ms * interval '1 ms', e.staged_at)
+  from outbox.events e
+  left join outbox.dead d on d.event_id = e.id
+  left join outbox.busy b on b.lane = outbox.lane_of(e.lane, e.id) and b.event_id = e.id
+  left join lateral (select p.event_id, p.urgency from outbox.pending p where p.urgency in (0, 1) and p.lane = outbox.lane_of(e.lane, e.id) and p.event_id = e.id limit 1) p on true
+  left join outbox.delayed y on y.event_id = e.id
+  left join lateral (
+    select x.event_id from outbox.busy x where p.event_id is not null and x.lane = outbox.lane_of(e.lane, e.id)
+    union all
+    (select x.event_id from outbox.pending x where p.event_id is not null and x.urgency = p.urgency and x.lane = outbox.lane_of(e.lane, e.id) and x.event_id < e.id
+     order by x.event_id limit 1)
+    limit 1) ahead on true
+  left join lateral (                              -- by attempt, not by time: workers' clocks may differ
+    select a.outcome, a.note, a.started_at, a.took_ms from outbox.attempts a where a.event_id = e.id
+    order by a.attempt desc, a.outcome in ('d', 's') desc limit 1) last on true
+  left join lateral (select count(*) n from outbox.attempts a where a.event_id = e.id and a.outcome <> 'p' and a.owner <> 0) runs on true
+  where e.id = any (ids)
+$$;
+
+-- ───────────────────────────────────────────────────────────────────────────── destinations: breaker, pause, rate budget
+
+create table outbox.destinations (
+  name     text primary key,
+  state    text        not null default 'flowing' check (state in ('flowing', 'open', 'unauthorised', 'paused')),
+  why      text,                                  -- NULL while flowing
+  by_whom  text,                                  -- who paused or resumed it; NULL: the breaker
+  since    timestamptz not null default now(),
+  until    timestamptz,                           -- open, unauthorised: when one event may probe; paused: resumes by itself; NULL: a person decides
+  opened   int         not null default 0,        -- times in a row that a probe failed
+  probe    bigint,                                -- the event that probes now
+  probe_at timestamptz,
+  check (state <> 'flowing' or (why is null and until is null and probe is null))
+);
+
+-- One token bucket for each credential, shared by all dispatchers: live events, retries and syncs together.
+create table outbox.budgets (
+  credential   text primary key,
+  tokens       double precision not null,
+  at           timestamptz not null default clock_timestamp(),
+  paused_until timestamptz,                       -- what the far side's headers asked for; NULL: nothing
+  day          date not null default (now() at time zone 'UTC')::date,
+  used         int  not null default 0,           -- calls of that day
+  daily_left   int                                -- as the far side last said; NULL: it does not say
+);
+
+-- ─────────────────────────────────────────────────────────────────────────────────────── the front door's own records
+
+create table outbox.sources (
+  name             text primary key,
+  accepted         bigint not null default 0,
+  duplicates       bigint not null default 0,
+  rejected         bigint not null default 0,
+  last_accepted_at timestamptz,
+  last_rejected_at timestamptz,
+  last_rejected    text,                          -- the reason
+  last_fingerprint text                           -- of the key that matched last
+);
+
+create table outbox.rejected (                    -- P11: kept for inspection, bounded in number and size, without secrets
+  id         bigint generated always as identity primary key,
+  at         timestamptz not null default now(),
+  source     text not null,
+  reason     text not null,
+  detail     text not null,
+  remote     text,                                -- the sender's network (/24 or /48), not its address
+  body_bytes int  not null,                       -- as far as it was read
+  body_head  bytea not null check (length(body_head) <= 200)
+);
+create index rejected_source on outbox.rejected (source, id);
+
+create table outbox.handshakes (                  -- Notion's verification tokens: candidates, and the promoted ones that are in use
+  id          bigint generated always as identity primary key,
+  source      text not null,
+  sealed      bytea not null,
+  fingerprint text not null,
+  at          timestamptz not null default now(),
+  remote      text,
+  promoted_at timestamptz,                        -- NULL: a candidate
+  promoted_by text,
+  unique (source, fingerprint)
+);
+
+create table outbox.audit (                       -- append-only: who did what
+  id     bigint generated always as identity primary key,
+  at     timestamptz not null default now(),
+  who    text not null,
+  via    text not null check (via in ('api', 'cli', 'console')),
+  what   text not null,
+  target text,
+  reason text,
+  result jsonb
+);
+
+-- ──────────────────────────────────────────────────────────────────────────────────────────── crm: what is kept in step
+
+create table crm.leads (
+  id             bigint generated always as identity primary key,
+  ghl_contact_id text not null unique,
+  location_id    text,
+  first_name     text, last_name text, email text, phone text, company text, source text,
+  tags           text[] not null default '{}',
+  custom_fields  jsonb  not null default '{}',    -- by field id
+  added_at       timestamptz,
+  changed_at     timestamptz not null,            -- GHL's dateUpdated: the version guard
+  content_hash   bytea not null,
+  deleted_at     timestamptz,                     -- NULL: it still exists in GHL
+  synced_at      timestamptz not null default now()
+);
+
+create table crm.clients (
+  notion_page_id    uuid primary key,
+  data_source_id    uuid,
+  name              text, slug text, contact_email text,
+  products_services text[] not null default '{}',
+  client_page_info  text,                         -- the page's text
+  properties        jsonb  not null default '{}', -- by property id
+  url               text,
+  edited_at         timestamptz not null,         -- Notion's last_edited_time, rounded down to the minute by Notion
+  content_hash      bytea not null,
+  in_trash          boolean not null default false,
+  synced_at         timestamptz not null default now()
+);
+
+create table crm.appointments (
+  id         uuid primary key default gen_random_uuid(),
+  status     text not null default 'scheduled' check (status in ('scheduled', 'confirmed', 'cancelled', 'completed')),
+  starts_at  timestamptz not null,
+  ends_at    timestamptz not null,
+  contact_id text,                                -- the GHL contact; NULL: not linked
+  title      text not null,
+  notes      text,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  check (ends_at > starts_at)
+);
+create index appointments_contact on crm.appointments (contact_id, starts_at);

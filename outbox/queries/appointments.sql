@@ -1,0 +1,21 @@
+-- name: create
+insert into crm.appointments (status, starts_at, ends_at, contact_id, title, notes)
+values ($1, $2, $3, $4, $5, $6) returning id, status, starts_at, ends_at, contact_id, title, notes, created_at, updated_at
+
+-- name: lock
+select id, status, starts_at, ends_at, contact_id, title, notes, created_at, updated_at from crm.appointments where id = $1 for update
+
+-- name: change
+update crm.appointments set status = $2, starts_at = $3, ends_at = $4, contact_id = $5, title = $6, notes = $7, updated_at = now()
+where id = $1 returning id, status, starts_at, ends_at, contact_id, title, notes, created_at, updated_at
+
+-- name: one
+select id, status, starts_at, ends_at, contact_id, title, notes, created_at, updated_at from crm.appointments where id = $1
+
+-- name: list
+select id, status, starts_at, ends_at, contact_id, title, notes, created_at, updated_at from crm.appointments
+where ($1::text is null or status = $1) and ($2::text is null or contact_id = $2) order by created_at desc limit $3
+
+-- name: next_of_contact
+-- read only: when the contact's next appointment that still stands starts.
+select min(starts_at) from crm.appointments where contact_id = $1 and status in ('scheduled', 'confirmed') and starts_at > now()

@@ -1,0 +1,19 @@
+-- name: lock
+-- the bucket of a credential, made full on first use, locked until the transaction ends. Times in seconds of the database's clock.
+insert into outbox.budgets as b (credential, tokens) values ($1, $2)
+on conflict (credential) do update set credential = excluded.credential
+returning tokens, at, clock_timestamp() as now, paused_until,
+          case when day = (now() at time zone 'UTC')::date then used else 0 end used, daily_left
+
+-- name: save
+update outbox.budgets set tokens = $2, at = $3, used = $4, day = (now() at time zone 'UTC')::date where credential = $1
+
+-- name: learn
+-- what the far side's headers said: rest for $2 seconds (0: go on), and calls left today (NULL: not said).
+insert into outbox.budgets as b (credential, tokens, paused_until, daily_left)
+values ($1, 0, clock_timestamp() + $2 * interval '1 s', $3)
+on conflict (credential) do update
+set paused_until = greatest(b.paused_until, clock_timestamp() + $2 * interval '1 s'), daily_left = coalesce($3, b.daily_left)
+
+-- name: all
+select credential, tokens, extract(epoch from paused_until - clock_timestamp())::float8 paused_s, used, daily_left from outbox.budgets order by credential

@@ -1,0 +1,176 @@
+-- name: finish
+-- busy -> done or skipped, only for this owner and attempt; what comes back did count. $5 is the worker; $3 epoch seconds.
+-- Empty arrays of outcomes and notes: all are done, without a note.
+with s as (
+  select * from unnest($1::bigint[], $2::bigint[], $3::float8[], $4::int[], $6::int[], $7::text[], $8::text[])
+    t(lane, id, started, took_ms, attempt, outcome, note)),
+gone as (
+  delete from outbox.busy b using s
+  where b.lane = s.lane and b.event_id = s.id and b.owner = $5 and b.attempt = s.attempt
+  returning s.*),
+log as (
+  insert into outbox.attempts (event_id, started_at, owner, attempt, took_ms, outcome, note)
+  select id, to_timestamp(started), $5, attempt, took_ms, coalesce(outcome, 'd')::"char", note from gone)
+select array_agg(id) from gone
+
+-- name: finish_with_followers
+-- as finish, and the followers that head $9 took with it leave pending as skipped "coalesced into", in the same statement.
+with s as (
+  select * from unnest($1::bigint[], $2::bigint[], $3::float8[], $4::int[], $6::int[], $7::text[], $8::text[])
+    t(lane, id, started, took_ms, attempt, outcome, note)),
+gone as (
+  delete from outbox.busy b using s
+  where b.lane = s.lane and b.event_id = s.id and b.owner = $5 and b.attempt = s.attempt
+  returning s.*, b.urgency),
+swept as (
+  delete from outbox.pending p using unnest($9::bigint[], $10::bigint[]) f(head, id), gone g
+  where g.id = f.head and p.urgency = g.urgency and p.lane = g.lane and p.event_id = f.id
+  returning p.event_id, p.attempt, f.head),
+log as (
+  insert into outbox.attempts (event_id, started_at, owner, attempt, took_ms, outcome, note)
+  select id, to_timestamp(started), $5, attempt, took_ms, coalesce(outcome, 'd')::"char", note from gone
+  union all
+  select event_id, clock_timestamp(), $5, attempt, 0, 's', 'coalesced into #' || head from swept)
+select array_agg(id) from gone
+
+-- name: finish_and_take
+-- as finish, and where $9 says so (an empty array: everywhere) the worker keeps the lane for its next event, if there is one.
+with s as (
+  select * from unnest($1::bigint[], $2::bigint[], $3::float8[], $4::int[], $6::int[], $7::text[], $8::text[], $9::bool[])
+    t(lane, id, started, took_ms, attempt, outcome, note, take)),
+held as materialized (                            -- each row looks its busy row and its lane's next up by key: nothing here grows with the square
+  select s.*, b.urgency, n.event_id next_id, n.attempt next_attempt
+  from s
+  cross join lateral (
+    select b.urgency from outbox.busy b
+    where b.lane = s.lane and b.event_id = s.id and b.owner = $5 and b.attempt = s.attempt for update offset 0) b
+  left join lateral (
+    select p.event_id, p.attempt from outbox.pending p
+    where coalesce(s.take, true) and p.urgency = b.urgency and p.lane = s.lane
+      and (b.urgency = 0 or not exists (select from outbox.pending u where u.urgency = 0 and u.lane = s.lane))
+      and exists (select from outbox.workers w where w.id = $5 and w.ended_at is null)
+    order by p.event_id limit 1 for update skip locked) n on true),
+moved as (
+  update outbox.busy b set event_id = h.next_id, attempt = h.next_attempt, failures = 0, crashes = 0, why = null
+  from held h where b.lane = h.lane and h.next_id is not null),
+gone as (
+  delete from outbox.busy b using held h where b.lane = h.lane and h.next_id is null),
+pulled as (
+  delete from outbox.pending p using held h
+  where h.next_id is not null and p.urgency = h.urgency and p.lane = h.lane and p.event_id = h.next_id),
+log as (
+  insert into outbox.attempts (event_id, started_at, owner, attempt, took_ms, outcome, note)
+  select id, to_timestamp(started), $5, attempt, took_ms, coalesce(outcome, 'd')::"char", note from held)
+select h.id settled, h.next_id event_id, h.lane, h.urgency, h.next_attempt attempt, 0 failures, 0::smallint crashes,
+       e.source, e.kind, e.key, e.lane lane_name, e.payload, e.staged_at
+from held h
+left join lateral (select source, kind, key, lane, payload, staged_at from outbox.events e where e.id = h.next_id offset 0) e on true
+
+-- name: wait
+-- busy stays busy, without an owner until due: a retry (charge 1), a snooze or a hold (charge 0; NULL seconds: until the destination flows).
+-- The lane stays blocked. Only for this owner and attempt; $5 is the worker; an outcome of NULL leaves no attempt row.
+with s as (
+  select * from unnest($1::bigint[], $2::bigint[], $3::float8[], $4::int[], $6::int[], $7::text[], $8::text[], $9::float8[], $10::int[], $11::int[])
+    t(lane, id, started, took_ms, attempt, outcome, why, delay_s, charge, next_attempt)),
+waits as (
+  update outbox.busy b
+  set owner = null, attempt = s.next_attempt, failures = b.failures + s.charge, why = s.why,
+      due_at = case when s.delay_s is null then 'infinity' else now() + s.delay_s * interval '1 s' end
+  from s where b.lane = s.lane and b.event_id = s.id and b.owner = $5 and b.attempt = s.attempt
+  returning s.*),
+log as (
+  insert into outbox.attempts (event_id, started_at, owner, attempt, took_ms, outcome, note)
+  select id, to_timestamp(started), $5, attempt, took_ms, outcome::"char", why from waits where outcome is not null)
+select array_agg(id) from waits
+
+-- name: bury
+-- busy -> dead; the lane is free. Only for this owner and attempt; $5 is the worker.
+with s as (
+  select * from unnest($1::bigint[], $2::bigint[], $3::float8[], $4::int[], $6::int[], $7::text[], $8::text[])
+    t(lane, id, started, took_ms, attempt, fingerprint, reason)),
+gone as (
+  delete from outbox.busy b using s
+  where b.lane = s.lane and b.event_id = s.id and b.owner = $5 and b.attempt = s.attempt
+  returning s.*, b.urgency),
+grave as (
+  insert into outbox.dead (event_id, lane, urgency, attempt, fingerprint, reason)
+  select id, lane, urgency, attempt, fingerprint, reason from gone),
+log as (
+  insert into outbox.attempts (event_id, started_at, owner, attempt, took_ms, outcome, note)
+  select id, to_timestamp(started), $5, attempt, took_ms, 'x', reason from gone)
+select array_agg(id) from gone
+
+-- name: take_due
+-- busy, waiting -> running: those whose wait is over, oldest first. What killed its process twice runs one at a time ($3).
+with due as (
+  (select lane from outbox.busy b where b.owner is null and b.due_at <= now() and b.crashes < 2
+     and exists (select from outbox.workers w where w.id = $1 and w.ended_at is null)
+   order by b.due_at limit $2 for update skip locked)),
+suspects as (
+  select lane from outbox.busy b where $3 and b.owner is null and b.due_at <= now() and b.crashes >= 2
+     and exists (select from outbox.workers w where w.id = $1 and w.ended_at is null)
+   order by b.due_at limit 1 for update skip locked),
+taken as (
+  update outbox.busy b set owner = $1, due_at = null, why = null, attempt = b.attempt + 1
+  where b.lane in (select lane from due union all select lane from suspects) and b.owner is null and b.due_at <= now()
+  returning b.*)
+select t.event_id, t.lane, t.urgency, t.attempt, t.failures, t.crashes,
+       e.source, e.kind, e.key, e.lane lane_name, e.payload, e.staged_at
+from taken t cross join lateral (select source, kind, key, lane, payload, staged_at from outbox.events e where e.id = t.event_id offset 0) e
+
+-- name: hand_back
+-- busy, running -> waiting and due at once, attempt as before: what a stopping worker did not finish.
+update outbox.busy set owner = null, due_at = now(), attempt = attempt - 1, why = 'handed back by a stopping worker'
+where owner = $1 returning event_id
+
+-- name: hold_lock
+-- does this owner still hold this attempt? Locks the row until the transaction ends.
+select true from outbox.busy where lane = $1 and event_id = $2 and owner = $3 and attempt = $4 for update
+
+-- name: release_held
+-- busy, held -> due now: the $2 oldest that wait for destination $1.
+update outbox.busy set due_at = now()
+where lane in (select lane from outbox.busy where owner is null and due_at = 'infinity' and why = $1
+               order by event_id limit $2 for update skip locked)
+  and owner is null and due_at = 'infinity'
+returning event_id
+
+-- name: held
+-- read only: how many wait for each destination.
+select why, count(*)::int waiting, min(event_id) oldest from outbox.busy where owner is null and due_at = 'infinity' group by why
+
+-- name: bury_poison
+-- busy of dead workers -> dead: what was at work each time its process died, the third time.
+with orphans as (
+  select b.lane from outbox.busy b
+  where b.owner is not null and b.crashes >= 2 and not exists (select from outbox.workers w where w.id = b.owner and w.ended_at is null)
+  for update of b skip locked),
+gone as (delete from outbox.busy b using orphans o where b.lane = o.lane returning b.*),
+grave as (
+  insert into outbox.dead (event_id, lane, urgency, attempt, fingerprint, reason)
+  select event_id, lane, urgency, attempt, 'poison', 'killed its process ' || crashes + 1 || ' times' from gone),
+log as (
+  insert into outbox.attempts (event_id, started_at, owner, attempt, took_ms, outcome, note)
+  select event_id, clock_timestamp(), owner, attempt, 0, 'x', 'killed its process ' || crashes + 1 || ' times' from gone)
+select event_id from gone
+
+-- name: release_orphans
+-- busy of dead workers -> waiting and due at once, one crash more.
+with orphans as (
+  select b.lane from outbox.busy b
+  where b.owner is not null and not exists (select from outbox.workers w where w.id = b.owner and w.ended_at is null)
+  for update of b skip locked),
+freed as (
+  update outbox.busy b set owner = null, due_at = now(), crashes = b.crashes + 1, why = 'its worker was lost'
+  from orphans o, (select lane, owner from outbox.busy) was
+  where b.lane = o.lane and was.lane = o.lane
+  returning b.event_id, b.attempt, was.owner),
+log as (
+  insert into outbox.attempts (event_id, started_at, owner, attempt, took_ms, outcome, note)
+  select event_id, clock_timestamp(), owner, attempt, 0, 'c', 'its worker was lost' from freed)
+select event_id from freed
+
+-- name: orphan_owners
+-- read only: dead workers that still own rows, because their frozen client holds a lock on them.
+select distinct b.owner from outbox.busy b
+where b.owner is not null and not exists (select from outbox.workers w where w.id = b.owner and w.ended_at is null)

@@ -1,0 +1,44 @@
+-- name: list
+-- read only: newest first, below id $1, at most $2; NULL filters do not filter.
+select d.event_id id, d.died_at, d.attempt, d.fingerprint, d.reason, e.staged_at, e.source, e.kind, e.key, e.lane
+from outbox.dead d join outbox.events e on e.id = d.event_id
+where ($1::bigint is null or d.event_id < $1) and ($3::text is null or e.kind = $3) and ($4::text is null or e.source = $4)
+  and ($5::text is null or e.lane = $5) and ($6::text is null or d.fingerprint = $6)
+  and ($7::timestamptz is null or d.died_at >= $7) and ($8::timestamptz is null or d.died_at < $8)
+order by d.event_id desc limit $2
+
+-- name: count
+-- read only: how many a filter finds, over how many lanes, since when.
+select count(*)::int dead, count(distinct d.lane)::int lanes, min(d.died_at) first_died_at, max(d.event_id) ceiling
+from outbox.dead d join outbox.events e on e.id = d.event_id
+where ($1::text is null or e.kind = $1) and ($2::text is null or e.source = $2)
+  and ($3::text is null or e.lane = $3) and ($4::text is null or d.fingerprint = $4)
+  and ($5::timestamptz is null or d.died_at >= $5) and ($6::timestamptz is null or d.died_at < $6)
+
+-- name: groups
+-- read only: dead letters by cause.
+select fingerprint, count(*)::int dead, count(distinct d.lane)::int lanes, min(died_at) first_at, max(died_at) last_at,
+       max(event_id) example, (array_agg(reason order by event_id desc))[1] reason, (array_agg(e.kind order by event_id desc))[1] kind
+from outbox.dead d join outbox.events e on e.id = d.event_id group by fingerprint order by last_at desc limit $1
+
+-- name: one
+select d.event_id id, d.died_at, d.attempt, d.fingerprint, d.reason, e.staged_at, e.source, e.kind, e.key, e.lane
+from outbox.dead d join outbox.events e on e.id = d.event_id where d.event_id = $1
+
+-- name: retry
+-- dead -> pending (bulk), attempts kept; a finished step stays finished. What is no longer dead is not touched.
+with gone as (delete from outbox.dead where event_id = any ($1::bigint[]) returning event_id, lane, attempt),
+again as (
+  insert into outbox.pending (urgency, attempt, lane, event_id) select 1, attempt + 1, lane, event_id from gone order by lane, event_id),
+log as (
+  insert into outbox.attempts (event_id, started_at, owner, attempt, took_ms, outcome, note)
+  select event_id, clock_timestamp(), 0, attempt, 0, 'p', $2 from gone)
+select event_id from gone order by event_id
+
+-- name: discard
+-- dead -> skipped, with the reason.
+with gone as (delete from outbox.dead where event_id = any ($1::bigint[]) returning event_id, attempt),
+log as (
+  insert into outbox.attempts (event_id, started_at, owner, attempt, took_ms, outcome, note)
+  select event_id, clock_timestamp(), 0, attempt, 0, 's', $2 from gone)
+select event_id from gone order by event_id

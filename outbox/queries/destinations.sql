@@ -1,0 +1,44 @@
+-- name: all
+-- read only: every destination that was ever not flowing, with the seconds until its probe or resumption is due.
+select name, state, why, by_whom, since, extract(epoch from until - now())::float8 until_s, opened, probe,
+       extract(epoch from now() - probe_at)::float8 probing_s
+from outbox.destinations order by name
+
+-- name: open
+-- flowing or open -> open (or unauthorised): one event may probe in $3 seconds. A pause by a person stands.
+insert into outbox.destinations as d (name, state, why, since, until, opened)
+values ($1, $4, $2, now(), now() + $3 * interval '1 s', 1)
+on conflict (name) do update
+set state = $4, why = $2, since = case when d.state = 'flowing' then now() else d.since end,
+    until = now() + $3 * interval '1 s', opened = d.opened + 1, probe = null, probe_at = null, by_whom = null
+where d.state <> 'paused'
+returning opened
+
+-- name: take_probe
+-- the right to try once, for event $2; a probe that does not report within 30 s gives it up.
+update outbox.destinations set probe = $2, probe_at = now()
+where name = $1 and state in ('open', 'unauthorised') and until <= now()
+  and (probe is null or probe = $2 or probe_at < now() - interval '30 s')
+returning name
+
+-- name: flow
+-- open or unauthorised -> flowing, after a probe succeeded.
+update outbox.destinations set state = 'flowing', why = null, until = null, probe = null, probe_at = null, opened = 0, since = now(), by_whom = null
+where name = $1 and state in ('open', 'unauthorised') returning name
+
+-- name: pause
+-- any -> paused, by a person; $4 seconds or NULL for open end.
+insert into outbox.destinations as d (name, state, why, by_whom, until)
+values ($1, 'paused', $2, $3, now() + $4 * interval '1 s')
+on conflict (name) do update set state = 'paused', why = $2, by_whom = $3, since = now(), until = now() + $4 * interval '1 s', probe = null, probe_at = null
+returning name
+
+-- name: resume
+-- any -> flowing, by a person.
+update outbox.destinations set state = 'flowing', why = null, until = null, probe = null, probe_at = null, opened = 0, since = now(), by_whom = $2
+where name = $1 and state <> 'flowing' returning name
+
+-- name: end_pauses
+-- paused -> flowing, when its end has come.
+update outbox.destinations set state = 'flowing', why = null, until = null, by_whom = null, since = now(), opened = 0
+where state = 'paused' and until <= now() returning name

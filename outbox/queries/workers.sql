@@ -1,0 +1,33 @@
+-- name: begin
+-- a new incarnation; its id is never used again. $2 is the lease in seconds.
+insert into outbox.workers (name, until) values ($1, now() + $2 * interval '1 s') returning id
+
+-- name: renew
+-- the lease, only of a worker that has not ended; zero rows: it was taken over.
+update outbox.workers set until = now() + $2 * interval '1 s' where id = $1 and ended_at is null returning id
+
+-- name: end
+update outbox.workers set ended_at = now() where id = $1 and ended_at is null returning id
+
+-- name: end_lapsed
+-- workers whose lease ended, or lies absurdly far ahead because the clock stepped back.
+update outbox.workers set ended_at = now()
+where id in (select id from outbox.workers where ended_at is null and (until < now() or until > now() + interval '1 min') for update skip locked)
+returning id, name
+
+-- name: recently_ended
+-- read only: has a worker ended in the last minute?
+select exists (select from outbox.workers where ended_at > now() - interval '1 min')
+
+-- name: terminate
+-- ends the connections of a worker that is frozen while it holds locks.
+select count(pg_terminate_backend(pid))::int from pg_stat_activity where application_name = 'postroom:' || $1::bigint and pid <> pg_backend_pid()
+
+-- name: alive
+-- read only: workers whose lease holds.
+select id, name, started_at, extract(epoch from until - now())::float8 lease_s,
+       (select count(*)::int from outbox.busy b where b.owner = w.id) running
+from outbox.workers w where ended_at is null and until > now() order by id
+
+-- name: prune
+delete from outbox.workers w where ended_at < now() - interval '1 day' and not exists (select from outbox.busy b where b.owner = w.id)

@@ -1,0 +1,29 @@
+"""outbox.audit: who did what. Append-only."""
+
+import json
+from collections.abc import Mapping
+
+from outbox import db
+from outbox.db import Connection, Pool, Record
+from outbox.queries import load
+
+Q = load("audit")
+
+
+async def write(
+    connection: Connection | Pool,
+    *,
+    who: str,
+    via: str,
+    what: str,
+    target: str | None = None,
+    reason: str | None = None,
+    result: Mapping[str, object] | None = None,
+) -> None:
+    """One act."""
+    await db.fetchval(connection, Q["write"], who, via, what, target, reason, None if result is None else json.dumps(dict(result)))
+
+
+async def find(connection: Connection | Pool, *, before: int | None = None, limit: int = 50) -> list[Record]:
+    """Acts, newest first."""
+    return await db.fetch(connection, Q["list"], before, limit)

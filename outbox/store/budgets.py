@@ -1,0 +1,44 @@
+"""outbox.budgets: one token bucket for each credential, shared by all dispatchers. The arithmetic is the caller's, under the row's lock."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from outbox import db
+from outbox.db import Connection, Pool, Record
+from outbox.queries import load
+
+Q = load("budgets")
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A bucket as it is, by the database's clock. `paused_until` None: it does not rest; `daily_left` None: the far side does not say."""
+
+    tokens: float
+    at: datetime
+    paused_until: datetime | None
+    used: int
+    daily_left: int | None
+
+
+async def take(pool: Pool, credential: str, *, full: float, decide: Callable[[Budget, datetime], tuple[Budget, float]]) -> float:
+    """Changes the bucket as `decide(bucket, now)` says, in a transaction of its own, and returns its wait in seconds."""
+    with db.mapped():
+        async with pool.acquire() as connection, connection.transaction():
+            row = await connection.fetchrow(Q["lock"], credential, full)
+            assert row is not None
+            seen = Budget(row["tokens"], row["at"], row["paused_until"], row["used"], row["daily_left"])
+            left, wait_s = decide(seen, row["now"])
+            await connection.execute(Q["save"], credential, left.tokens, left.at, left.used)
+    return wait_s
+
+
+async def learn(pool: Pool, credential: str, *, pause_s: float, daily_left: int | None) -> None:
+    """What the far side's headers said."""
+    await db.fetch(pool, Q["learn"], credential, pause_s, daily_left)
+
+
+async def every(connection: Connection | Pool) -> list[Record]:
+    """All buckets."""
+    return await db.fetch(connection, Q["all"])

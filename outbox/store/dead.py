@@ -1,0 +1,62 @@
+"""outbox.dead: dead letters, found, retried, discarded."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from outbox import db
+from outbox.db import Connection, Pool, Record
+from outbox.queries import load
+
+Q = load("dead")
+NOTIFY = load("events")["notify"]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which dead letters; None does not filter."""
+
+    kind: str | None = None
+    source: str | None = None
+    lane: str | None = None
+    group: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def values(self) -> tuple[object, ...]:
+        """In the order of the statements' parameters."""
+        return (self.kind, self.source, self.lane, self.group, self.since, self.until)
+
+
+async def find(connection: Connection | Pool, which: Filter, *, before: int | None = None, limit: int = 50) -> list[Record]:
+    """Dead letters, newest first, below id `before`."""
+    return await db.fetch(connection, Q["list"], before, limit, *which.values())
+
+
+async def count(connection: Connection | Pool, which: Filter) -> Record:
+    """How many a filter finds: dead, lanes, first_died_at, ceiling (the largest id now)."""
+    row = await db.fetchrow(connection, Q["count"], *which.values())
+    assert row is not None
+    return row
+
+
+async def groups(connection: Connection | Pool, *, limit: int = 200) -> list[Record]:
+    """Dead letters by cause, the newest death first."""
+    return await db.fetch(connection, Q["groups"], limit)
+
+
+async def one(connection: Connection | Pool, event_id: int) -> Record | None:
+    """A dead letter, or None."""
+    return await db.fetchrow(connection, Q["one"], event_id)
+
+
+async def retry(connection: Connection | Pool, ids: Sequence[int], *, by: str) -> list[int]:
+    """Dead letters become pending again with attempts and journal kept. Returns those that were still dead."""
+    again = [row["event_id"] for row in await db.fetch(connection, Q["retry"], list(ids), f"retried by {by}")]
+    await db.fetchval(connection, NOTIFY)
+    return again
+
+
+async def discard(connection: Connection | Pool, ids: Sequence[int], *, by: str, reason: str) -> list[int]:
+    """Dead letters become skipped, with the reason. Returns those that were still dead."""
+    return [row["event_id"] for row in await db.fetch(connection, Q["discard"], list(ids), f"discarded by {by}: {reason}")]

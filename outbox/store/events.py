@@ -1,0 +1,124 @@
+"""outbox.events: staging in batches, reading, replaying."""
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from outbox import db
+from outbox.db import Connection, Pool, Record
+from outbox.event import digest
+from outbox.queries import load
+
+Q = load("events")
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A row to be staged by a receiver: the exact bytes, with what routes them."""
+
+    source: str
+    kind: str
+    key: str | None
+    lane: str | None
+    payload: bytes
+    headers: Mapping[str, str] | None = None
+    urgency: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """The answer to one arrival: its id (of the first, when it is a duplicate)."""
+
+    id: int
+    duplicate: bool
+
+
+async def stage_many(connection: Connection, arrivals: Sequence[Arrival], *, timeout_s: float = 5) -> list[Staged]:
+    """Stages a batch in one committed statement and answers each row. Must not run inside another transaction.
+
+    Duplicates inside the batch and against earlier events are answered with the first id (P2).
+    """
+    digests = [digest(a.source, a.key) if a.key is not None else None for a in arrivals]
+    first: dict[uuid.UUID, int] = {}
+    rows: list[int] = []  # positions that go to the database
+    for n, key in enumerate(digests):
+        if key is None or first.setdefault(key, n) == n:
+            rows.append(n)
+    batch = [arrivals[n] for n in rows]
+    answers = await db.fetch(
+        connection,
+        Q["stage_many"],
+        [a.source for a in batch],
+        [a.kind for a in batch],
+        [a.key for a in batch],
+        [a.lane for a in batch],
+        [a.payload for a in batch],
+        [json.dumps(dict(a.headers)).encode() if a.headers else None for a in batch],
+        [digests[n] for n in rows],
+        [a.urgency for a in batch],
+        timeout_s=timeout_s,
+    )
+    ids: dict[int, int] = {rows[row["ord"] - 1]: row["id"] for row in answers}
+    repeated = {key for n, key in enumerate(digests) if key is not None and n not in ids}
+    known: dict[uuid.UUID, int] = {}
+    if repeated:
+        counted = await db.fetch(connection, Q["count_duplicates"], list(repeated), timeout_s=timeout_s)
+        known = {uuid.UUID(bytes=row["digest"].bytes): row["event_id"] for row in counted}
+    return [
+        Staged(ids[n], duplicate=False) if n in ids else Staged(known[key] if key else 0, duplicate=True) for n, key in enumerate(digests)
+    ]
+
+
+async def one(connection: Connection | Pool, event_id: int) -> Record | None:
+    """An event with its state, or None."""
+    return await db.fetchrow(connection, Q["one"], event_id)
+
+
+async def timeline(connection: Connection | Pool, event_id: int) -> list[Record]:
+    """Its attempts and steps, oldest first."""
+    return await db.fetch(connection, Q["timeline"], event_id)
+
+
+async def find(
+    connection: Connection | Pool,
+    *,
+    before: int | None = None,
+    limit: int = 50,
+    source: str | None = None,
+    kind: str | None = None,
+    lane: str | None = None,
+    key: str | None = None,
+    states: Sequence[str] | None = None,
+    look_at: int = 10_000,
+) -> list[Record]:
+    """Events newest first with their states; with a filter on the state, of the newest `look_at` that fit the other filters."""
+    looked = look_at if states else limit
+    return await db.fetch(connection, Q["list"], before, limit, source, kind, lane, key, list(states) if states else None, looked)
+
+
+async def totals(connection: Connection | Pool) -> dict[str, int]:
+    """P7: accepted, and the four it is the sum of. Reads every event: for tests, demos and doctor, not for a page."""
+    row = await db.fetchrow(connection, Q["totals"], timeout_s=60)
+    return dict(row) if row else {}
+
+
+async def replay(connection: Connection, event_id: int, *, by: str) -> bool:
+    """Puts a settled event into the queue again, in a transaction of its own. False when it is undone or unknown."""
+    with db.mapped():
+        async with connection.transaction():
+            locked = await connection.fetchrow(Q["replay_lock"], event_id)
+            if locked is None or locked[1] is None:
+                return False
+            again = await connection.fetchval(Q["replay"], event_id, f"replayed by {by}")
+            await connection.fetchval(Q["notify"])
+    return again is not None
+
+
+async def clock(connection: Connection | Pool) -> datetime:
+    """The database's clock, the only one that is compared with a due time or a lease."""
+    now: Any = await db.fetchval(connection, Q["clock"])
+    assert isinstance(now, datetime)
+    return now

@@ -1,0 +1,217 @@
+"""outbox.pending, busy and delayed: claims, settlements, waits. The engine's statements, typed.
+
+Every settlement names lane, event, owner and attempt and counts only if that row is still there; what comes back did count.
+Sent twice, the second changes nothing, so an unknown commit result is answered by sending it again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from outbox import db
+from outbox.db import Connection, Pool
+from outbox.event import Claimed
+from outbox.queries import load
+
+P = load("pending")
+B = load("busy")
+LOWEST = -(2**63)
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What a claim brought, and how far it looked: `last` is the cursor of the next one."""
+
+    events: list[Claimed]
+    last: int
+    seen: int
+
+
+@dataclass(slots=True)
+class End:
+    """done ('d') or skipped ('s') for one claimed event, with the followers it covered. `started` in seconds of the database's epoch."""
+
+    event: Claimed
+    started: float
+    took_ms: int
+    outcome: str
+    note: str | None = None
+    followers: tuple[int, ...] = ()
+
+
+@dataclass(slots=True)
+class Wait:
+    """The lane stays blocked: `delay_s` seconds, or until its destination flows (None). `charge` counts as a failure."""
+
+    event: Claimed
+    started: float
+    took_ms: int
+    outcome: str | None
+    why: str
+    delay_s: float | None
+    charge: int
+    next_attempt: int
+
+
+@dataclass(slots=True)
+class Burial:
+    """The event becomes a dead letter and its lane is free."""
+
+    event: Claimed
+    started: float
+    took_ms: int
+    fingerprint: str
+    reason: str
+
+
+async def claim(connection: Connection, *, worker: int, limit: int, cursor: int, urgency: int, timeout_s: float = 5) -> Looked:
+    """Heads of up to `limit` free lanes after `cursor`, taken for `worker`."""
+    rows = await db.fetch(connection, P["claim"], worker, limit, cursor, urgency, timeout_s=timeout_s)
+    info = rows.pop()
+    return Looked([Claimed._make(row) for row in rows], info[1] if info[1] is not None else LOWEST, info[3])
+
+
+async def take_due(connection: Connection, *, worker: int, limit: int, suspects: bool, timeout_s: float = 5) -> list[Claimed]:
+    """Waiting events whose time has come, taken for `worker`; with `suspects`, at most one that killed its process twice."""
+    return [Claimed._make(row) for row in await db.fetch(connection, B["take_due"], worker, limit, suspects, timeout_s=timeout_s)]
+
+
+async def followers(
+    connection: Connection, heads: Sequence[Claimed], *, limit: int = 200, timeout_s: float = 5
+) -> dict[int, list[tuple[int, str]]]:
+    """What waits behind each head, in order, as (id, kind), by the head's lane."""
+    rows = await db.fetch(connection, P["followers"], [h.lane_key for h in heads], [h.urgency for h in heads], limit, timeout_s=timeout_s)
+    found: dict[int, list[tuple[int, str]]] = {}
+    for lane, event_id, kind in rows:
+        found.setdefault(lane, []).append((event_id, kind))
+    return found
+
+
+async def promote_delayed(connection: Connection, *, limit: int = 500, timeout_s: float = 5) -> int:
+    """Delayed events that are due join their lanes. Returns how many."""
+    return len(await db.fetch(connection, P["promote_delayed"], limit, timeout_s=timeout_s))
+
+
+async def next_due(connection: Connection, *, timeout_s: float = 5) -> tuple[bool, float | None]:
+    """Whether anything is ready, and in how many seconds the next waiting event is due (None: none)."""
+    row = await db.fetchrow(connection, P["next_due"], timeout_s=timeout_s)
+    assert row is not None
+    waits = [wait for wait in (row["retry_s"], row["delayed_s"]) if wait is not None]
+    return row["ready"], min(waits) if waits else None
+
+
+def _ends(ends: Sequence[End], worker: int) -> tuple[object, ...]:
+    """The parameters of finish. Arrays that say nothing stay empty: each element costs the driver about a microsecond."""
+    plain = all(e.outcome == "d" and e.note is None for e in ends)
+    return (
+        [e.event.lane_key for e in ends],
+        [e.event.id for e in ends],
+        [e.started for e in ends],
+        [e.took_ms for e in ends],
+        worker,
+        [e.event.attempt for e in ends],
+        [] if plain else [e.outcome for e in ends],
+        [] if plain else [e.note for e in ends],
+    )
+
+
+async def finish(connection: Connection, ends: Sequence[End], *, worker: int, timeout_s: float = 5) -> set[int]:
+    """done or skipped. Returns the ids that counted."""
+    heads = [(end.event.id, follower) for end in ends for follower in end.followers]
+    if heads:
+        counted = await db.fetchval(
+            connection, B["finish_with_followers"], *_ends(ends, worker), [h for h, _ in heads], [f for _, f in heads], timeout_s=timeout_s
+        )
+    else:
+        counted = await db.fetchval(connection, B["finish"], *_ends(ends, worker), timeout_s=timeout_s)
+    return set(counted or ())
+
+
+async def finish_and_take(
+    connection: Connection, ends: Sequence[End], *, take: Sequence[bool], worker: int, timeout_s: float = 5
+) -> tuple[set[int], list[tuple[int, Claimed]]]:
+    """As finish, and where `take` says so the worker keeps the lane for its next event: (the id before it, the event)."""
+    flags = [] if all(take) else list(take)
+    rows = await db.fetch(connection, B["finish_and_take"], *_ends(ends, worker), flags, timeout_s=timeout_s)
+    return {row[0] for row in rows}, [(row[0], Claimed._make(row[n] for n in range(1, 13))) for row in rows if row[1] is not None]
+
+
+async def wait(connection: Connection, waits: Sequence[Wait], *, worker: int, timeout_s: float = 5) -> set[int]:
+    """Retry, snooze or hold. Returns the ids that counted."""
+    counted = await db.fetchval(
+        connection,
+        B["wait"],
+        [w.event.lane_key for w in waits],
+        [w.event.id for w in waits],
+        [w.started for w in waits],
+        [w.took_ms for w in waits],
+        worker,
+        [w.event.attempt for w in waits],
+        [w.outcome for w in waits],
+        [w.why for w in waits],
+        [w.delay_s for w in waits],
+        [w.charge for w in waits],
+        [w.next_attempt for w in waits],
+        timeout_s=timeout_s,
+    )
+    return set(counted or ())
+
+
+async def bury(connection: Connection, burials: Sequence[Burial], *, worker: int, timeout_s: float = 5) -> set[int]:
+    """Dead letters. Returns the ids that counted."""
+    counted = await db.fetchval(
+        connection,
+        B["bury"],
+        [b.event.lane_key for b in burials],
+        [b.event.id for b in burials],
+        [b.started for b in burials],
+        [b.took_ms for b in burials],
+        worker,
+        [b.event.attempt for b in burials],
+        [b.fingerprint for b in burials],
+        [b.reason for b in burials],
+        timeout_s=timeout_s,
+    )
+    return set(counted or ())
+
+
+async def hand_back(connection: Connection, *, worker: int, timeout_s: float = 5) -> int:
+    """What a stopping worker still holds becomes due at once, attempt as before. Returns how many."""
+    return len(await db.fetch(connection, B["hand_back"], worker, timeout_s=timeout_s))
+
+
+async def holds(connection: Connection, event: Claimed, *, worker: int) -> bool:
+    """Whether `worker` still holds this attempt; locks the row until the caller's transaction ends."""
+    return await db.fetchval(connection, B["hold_lock"], event.lane_key, event.id, worker, event.attempt) is not None
+
+
+async def release_held(connection: Connection | Pool, destination: str, *, limit: int) -> int:
+    """The oldest that wait for a destination become due. Returns how many."""
+    return len(await db.fetch(connection, B["release_held"], held_for(destination), limit))
+
+
+async def held(connection: Connection | Pool) -> dict[str, tuple[int, int]]:
+    """How many wait for each destination, and the oldest's id."""
+    return {row["why"].removeprefix(HELD): (row["waiting"], row["oldest"]) for row in await db.fetch(connection, B["held"])}
+
+
+HELD = "held for "
+
+
+def held_for(destination: str) -> str:
+    """The `why` of an event that waits for a destination."""
+    return HELD + destination
+
+
+async def bury_poison(connection: Connection) -> list[int]:
+    """Buries what was at work at its process's third death. Returns the ids."""
+    return [row[0] for row in await db.fetch(connection, B["bury_poison"])]
+
+
+async def release_orphans(connection: Connection) -> list[int]:
+    """Frees what dead workers held, one crash more. Returns the ids."""
+    return [row[0] for row in await db.fetch(connection, B["release_orphans"])]
+
+
+async def orphan_owners(connection: Connection) -> list[int]:
+    """Dead workers that still own rows, because their frozen client holds locks."""
+    return [row[0] for row in await db.fetch(connection, B["orphan_owners"])]
