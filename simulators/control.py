@@ -16,7 +16,7 @@ from starlette.routing import Route
 from simulators.effects import Effects
 from simulators.faults import FaultKind, Faults
 from simulators.request_log import RequestLog
-from simulators.shapes import JsonObject
+from simulators.shapes import JsonObject, parsed
 
 
 class Controlled(Protocol):
@@ -50,7 +50,7 @@ class FaultSpec(BaseModel):
 async def body_object(request: Request) -> JsonObject:
     """The JSON object of a control request; an empty body is an empty object. ValueError when it is something else."""
     raw = await request.body()
-    document = await request.json() if raw.strip() else {}
+    document = parsed(raw) if raw.strip() else {}
     if not isinstance(document, dict):
         raise ValueError("the body must be a JSON object")
     return document

@@ -27,7 +27,7 @@ from simulators.ghl_rules import ARRANGED_APPOINTMENT, ARRANGED_CONTACT, Dto, Gr
 from simulators.ghl_store import GhlStore
 from simulators.limits import Budget
 from simulators.request_log import RequestLog
-from simulators.shapes import Clock, JsonObject, compact, new_rng, utc_now, uuid_id
+from simulators.shapes import Clock, JsonObject, compact, new_rng, parsed, utc_now, uuid_id
 from simulators.webhooks import WebhookSender
 
 _DAY_S = 86_400.0
@@ -260,7 +260,7 @@ async def _body(request: Request) -> JsonObject:
     if not raw.strip() or not request.headers.get("content-type", "").startswith("application/json"):
         return {}
     try:
-        document = await request.json()
+        document = parsed(raw)
     except ValueError:
         raise Refusal(400, "Unexpected token in JSON") from None
     if not isinstance(document, dict):

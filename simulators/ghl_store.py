@@ -28,6 +28,7 @@ class GhlStore:
         self.tasks: dict[str, dict[str, JsonObject]] = {}
         self.appointments: dict[str, JsonObject] = {}
         self.custom_fields: list[JsonObject] = []
+        self._known_as: dict[tuple[str, str, str], dict[str, None]] = {}  # (location, field, value) -> contact ids, oldest first
         for key, name in DEFAULT_CUSTOM_FIELDS.items():
             self.add_custom_field(key, name, location_id=location_id)
 
@@ -75,24 +76,25 @@ class GhlStore:
         _derive(contact)
         is_changed = contact != before
         contact["dateUpdated"] = self.now()
+        self._forget(before)
         self.contacts[contact_id] = contact
+        for name in _names(contact):
+            self._known_as.setdefault(name, {})[contact_id] = None
         return contact, is_changed
 
     def remove_contact(self, contact_id: str) -> JsonObject | None:
         """The contact as it was, its notes and tasks gone with it."""
         self.notes.pop(contact_id, None)
         self.tasks.pop(contact_id, None)
-        return self.contacts.pop(contact_id, None)
+        contact = self.contacts.pop(contact_id, None)
+        self._forget(contact)
+        return contact
 
     def duplicate_of(self, fields: JsonObject, *, location_id: str) -> tuple[JsonObject, str] | None:
         """The contact that the location takes for the same person, and the field by which it does."""
-        wanted = {"email": str(fields.get("email") or "").lower(), "phone": normalised_phone(fields.get("phone") or "")}
-        for matching in DUPLICATE_FIELDS:
-            if not wanted[matching]:
-                continue
-            for contact in self.contacts.values():
-                if contact["locationId"] == location_id and str(contact.get(matching, "")).lower() == wanted[matching]:
-                    return contact, matching
+        for name in _names({**fields, "locationId": location_id}):
+            for contact_id in self._known_as.get(name, {}):
+                return self.contacts[contact_id], name[1]
         return None
 
     def write_appointment(self, appointment_id: str | None, fields: JsonObject) -> JsonObject:
@@ -115,6 +117,10 @@ class GhlStore:
         self.appointments[appointment_id] = appointment
         return appointment
 
+    def _forget(self, contact: JsonObject | None) -> None:
+        for name in _names(contact or {}):
+            self._known_as.get(name, {}).pop(str(contact and contact["id"]), None)
+
     def _blank_contact(self, contact_id: str, location_id: str) -> JsonObject:
         blank = {"id": contact_id, "locationId": location_id, "dnd": False, "type": "lead", "tags": [], "customFields": []}
         return {**blank, "dateAdded": self.now(), "dateUpdated": self.now()}
@@ -132,6 +138,12 @@ class GhlStore:
             if field_id is not None:
                 merged[field_id] = field.get("field_value", field.get("fieldValue", field.get("value")))
         return [{"id": field_id, "value": value} for field_id, value in merged.items() if value not in (None, "")]
+
+
+def _names(contact: JsonObject) -> list[tuple[str, str, str]]:
+    """What a contact is recognised by."""
+    values = {"email": str(contact.get("email") or "").lower(), "phone": normalised_phone(contact.get("phone") or "")}
+    return [(contact["locationId"], field, values[field]) for field in DUPLICATE_FIELDS if values[field]]
 
 
 def normalised_phone(phone: str) -> str:

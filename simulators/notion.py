@@ -31,7 +31,7 @@ from simulators.notion_endpoints import RULES, Endpoint, NotionCall
 from simulators.notion_rules import SAID_WITH, Code, Refusal, check_token, check_version, invalid, rate_limited
 from simulators.notion_store import NotionStore, PageChange
 from simulators.request_log import RequestLog
-from simulators.shapes import Clock, JsonObject, compact, dashed, new_rng, utc_now, uuid_id
+from simulators.shapes import Clock, JsonObject, compact, dashed, new_rng, parsed, utc_now, uuid_id
 from simulators.webhooks import WebhookSender
 
 
@@ -243,7 +243,7 @@ async def _body(request: Request) -> JsonObject:
     if not raw.strip():
         return {}
     try:
-        document = await request.json()
+        document = parsed(raw)
     except ValueError:
         raise Refusal(400, Code.INVALID_JSON, "Error parsing JSON body.") from None
     if not isinstance(document, dict):

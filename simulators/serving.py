@@ -40,6 +40,8 @@ class _Stoppable:
         except asyncio.CancelledError:
             if not self.is_stopping:
                 raise
+            while (await receive())["type"] != "http.disconnect":  # its connection was aborted, so this comes
+                pass
 
 
 @asynccontextmanager
@@ -75,7 +77,6 @@ async def _stop(server: asyncio.Server, state: ServerState) -> None:
     for connection in list(state.connections):
         _transport(connection).abort()
     tasks = list(state.tasks)
-    await asyncio.sleep(0)  # one round of the loop, in which the connections learn that they are lost
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

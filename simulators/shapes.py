@@ -9,6 +9,7 @@ import string
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 JsonObject: TypeAlias = dict[str, Any]
@@ -31,6 +32,7 @@ def floored_to_minute(at: datetime) -> datetime:
     return at.replace(second=0, microsecond=0)
 
 
+@lru_cache(maxsize=65_536)  # a search compares the same few instants again and again
 def parse_instant(text: str) -> datetime | None:
     """An ISO 8601 date or instant, UTC where it names no zone; None when it is neither."""
     try:
@@ -47,6 +49,16 @@ def epoch_ms(at: datetime) -> int:
 def compact(document: JsonObject) -> bytes:
     """Bytes as JavaScript's JSON.stringify would make them: no spaces, text unescaped."""
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def parsed(raw: bytes) -> object:
+    """JSON that can be sent back: ValueError also for NaN, lone surrogates, and nesting too deep to read."""
+    try:
+        document: object = json.loads(raw)
+        json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    return document
 
 
 def without_nones(document: JsonObject) -> JsonObject:

@@ -104,7 +104,7 @@ class Http:
         read_limits: ReadLimits = retry_after_limits,
         observe: Observe | None = None,
         timeouts: Timeouts | None = None,
-        max_connections: int = 20,
+        max_connections: int = 64,  # more than a dispatcher has at work for one destination
     ) -> None:
         self.destination = destination
         self._token, self._classify, self._budget, self._read_limits, self._observe = token, classify, budget, read_limits, observe

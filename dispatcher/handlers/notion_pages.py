@@ -24,7 +24,7 @@ async def refresh_client(event: Claimed, ctx: Context) -> Outcome | Settled:
         wanted = ctx.settings.notion_clients_data_source
         if wanted is not None and page.parent_data_source_id != await ctx.notion.resolve_data_source(wanted):
             return Skipped("the page is a row of another data source")
-        text = "" if page.in_trash else (await ctx.notion.get_page_text(page.id)).text
+        text = "" if page.in_trash else await _text_of(page, ctx)
     except Gone:
         return Skipped("Notion does not show the page: removed for good, or no longer shared; the client is kept")
     async with ctx.transaction() as tx:
@@ -32,6 +32,12 @@ async def refresh_client(event: Claimed, ctx: Context) -> Outcome | Settled:
         if created is None:
             return await tx.settle(Skipped("the client is as new as Notion's page"))
         return await tx.settle(Done({"client": "created" if created else "updated"}))
+
+
+async def _text_of(page: NotionPage, ctx: Context) -> str:
+    """The page's text; one that is too long to be read whole ends with an ellipsis on a line of its own."""
+    read = await ctx.notion.get_page_text(page.id)
+    return f"{read.text}\n…" if read.truncated else read.text
 
 
 def client_of(page: NotionPage, text: str, columns: dict[str, str]) -> Client:

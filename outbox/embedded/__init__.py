@@ -12,6 +12,7 @@ is gone, in whatever way it went: the kernel lets go of a dead process's locks. 
 
 from outbox.embedded.binaries import Binaries, find_binaries
 from outbox.embedded.errors import EmbeddedError
+from outbox.embedded.place import temporary_folder
 from outbox.embedded.server import FAST, Embedded
 
-__all__ = ["FAST", "Binaries", "Embedded", "EmbeddedError", "find_binaries"]
+__all__ = ["FAST", "Binaries", "Embedded", "EmbeddedError", "find_binaries", "temporary_folder"]

@@ -8,6 +8,9 @@ Only folders made here (`cluster`, `socket`) are ever given to that user.
 import hashlib
 import os
 import pwd
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,6 +102,18 @@ def find_place(data_dir: Path, binaries: Binaries, *, system_dir: Path) -> Place
         log.info("embedded postgres runs from a copy", user=user.name, cannot_reach=str(binaries.folder), folder=str(copy.folder))
         binaries = copy
     return Place(folder, binaries, user)
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder for a server of tests, deleted at the end, which root's server user can reach too, unlike pytest's `tmp_path`.
+
+    What the server keeps in it is closed to others. Stop the server first.
+    """
+    with tempfile.TemporaryDirectory(prefix="postroom-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
 
 
 def can_enter(place: Place, folder: Path) -> bool:

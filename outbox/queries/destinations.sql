@@ -15,10 +15,10 @@ where d.state <> 'paused'
 returning opened
 
 -- name: take_probe
--- the right to try once, for event $2; a probe that does not report within 30 s gives it up.
+-- the right to try once, for event $2; a probe that does not report within 90 s, longer than the longest call, gives it up.
 update outbox.destinations set probe = $2, probe_at = now()
 where name = $1 and state in ('open', 'unauthorised') and until <= now()
-  and (probe is null or probe = $2 or probe_at < now() - interval '30 s')
+  and (probe is null or probe = $2 or probe_at < now() - interval '90 s')
 returning name
 
 -- name: flow

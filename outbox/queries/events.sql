@@ -88,11 +88,11 @@ select event_id, clock_timestamp(), 0, attempt - 1, 0, 'p', $2 from again
 returning event_id
 
 -- name: timeline
--- read only: what happened to one event, oldest first.
-select a.started_at at, 'attempt' what, a.outcome::text code, a.attempt, a.took_ms, a.note, w.name worker, null::jsonb answer
+-- read only: what happened to one event, oldest first. step is NULL for an attempt; code is that of its table; owner 0 is a person.
+select a.started_at at, null::text step, a.outcome::text code, a.attempt, a.took_ms, a.note, a.owner, w.name worker, null::jsonb answer
 from outbox.attempts a left join outbox.workers w on w.id = a.owner where a.event_id = $1
 union all
-select s.at, s.name, s.entry::text, s.attempt, s.took_ms, s.note, null, s.answer from outbox.steps s where s.event_id = $1
+select s.at, s.name, s.entry::text, s.attempt, s.took_ms, s.note, null, null, s.answer from outbox.steps s where s.event_id = $1
 order by at
 
 -- name: notify

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from dispatcher.errors import AnswerLost, Failed, Forbidden, Gone, Misused, RateLimited, Refused, RemoteError, Unauthorised, Unavailable
 from dispatcher.policy.breaker import LOCKED_OUT_S, LONGEST_OPEN_S, OPENS_AFTER, PROBE_S, Breaker, Phase, Verdict, admit, record
+from tests.dispatcher import patient
 
 NOW = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)
 
@@ -84,6 +85,7 @@ def test_a_clock_that_was_turned_back_does_not_keep_it_open() -> None:
     assert (state.phase, wait_s) == (Phase.PROBING, 0)
 
 
+@patient
 @given(histories, st.randoms(use_true_random=False))
 def test_it_never_opens_without_five_failures_in_a_row_or_a_dead_token(
     history: list[tuple[Verdict | None, float]], rng: random.Random
@@ -103,6 +105,7 @@ def test_it_never_opens_without_five_failures_in_a_row_or_a_dead_token(
             assert state == Breaker()
 
 
+@patient
 @given(histories, st.randoms(use_true_random=False))
 def test_the_open_period_is_bounded_and_a_wait_is_never_negative(history: list[tuple[Verdict | None, float]], rng: random.Random) -> None:
     state, now = Breaker(), NOW

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.errors import MESSAGE_CHARS, Refused, Unauthorised, scrub
+from tests.dispatcher import patient
 
 
 def test_messages_of_the_far_side_lose_addresses_numbers_and_tokens() -> None:
@@ -20,6 +21,7 @@ def test_messages_of_the_far_side_lose_addresses_numbers_and_tokens() -> None:
     )
 
 
+@patient
 @given(
     st.text(max_size=300),
     st.from_regex(r"[a-z0-9.]{1,20}@[a-z0-9]{1,10}\.(com|ie)", fullmatch=True),

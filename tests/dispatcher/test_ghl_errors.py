@@ -10,6 +10,7 @@ from dispatcher.clients.answer import Answer
 from dispatcher.clients.ghl_errors import classify_ghl
 from dispatcher.errors import Failed, Forbidden, Gone, Misused, RateLimited, Refused, RemoteError, Unauthorised, Unavailable
 from dispatcher.policy.ratelimit import Limits, Scope
+from tests.dispatcher import patient
 
 
 def answer(status: int, body: object = None, *, limits: Limits | None = None) -> Answer:
@@ -95,6 +96,7 @@ json_values = st.recursive(
 )
 
 
+@patient
 @given(st.integers(300, 599), json_values)
 def test_no_body_of_a_refusal_can_break_its_reading(status: int, body: object) -> None:
     found = classify_ghl(Answer("ghl", status, {}, json.loads(json.dumps(body)), True, Limits()))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from dispatcher.clients.ghl_fields import AGAIN_S, KEEP_S, FieldBook
 from dispatcher.clients.ghl_models import GhlContact, GhlCustomField, birthday, instant
+from tests.dispatcher import patient
 
 AT = datetime(2026, 11, 2, 10, 30, tzinfo=UTC)
 
@@ -22,6 +23,7 @@ json_values = st.recursive(
 )
 
 
+@patient
 @given(
     st.dictionaries(st.sampled_from([field.alias or name for name, field in GhlContact.model_fields.items()] + ["address"]), json_values)
 )

@@ -29,6 +29,7 @@ from dispatcher.errors import (
 )
 from dispatcher.policy.ratelimit import Limits
 from outbox.errors import DatabaseUnavailable
+from tests.dispatcher import patient
 
 BASE = "https://api.example.com"
 TOKEN = "pit-00000000-invented"
@@ -290,6 +291,7 @@ def test_text_that_no_database_stores_ends_here() -> None:
     assert parse(rb'{"a\u0000":["x\u0000y","\ud800","\ud83d\ude00"]}') == {"a": ["xy", "?", "😀"]}
 
 
+@patient
 @given(st.binary(max_size=200))
 def test_no_bytes_of_an_answer_raise_anything_but_value_error(raw: bytes) -> None:
     try:
@@ -299,6 +301,7 @@ def test_no_bytes_of_an_answer_raise_anything_but_value_error(raw: bytes) -> Non
     json.loads(raw)
 
 
+@patient
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
 def test_what_can_be_sent_is_plain_ascii_json_and_the_rest_is_refused(value: object) -> None:
     try:
@@ -330,6 +333,7 @@ async def test_a_token_that_cannot_be_a_header_is_misuse_and_is_not_quoted(token
     assert respx.calls.call_count == 0
 
 
+@patient
 @given(st.text(min_size=1, max_size=60))
 def test_an_id_is_one_segment_of_the_path_whatever_it_contains(identifier: str) -> None:
     try:

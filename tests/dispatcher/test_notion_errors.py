@@ -12,6 +12,7 @@ from dispatcher.clients.answer import Answer, Json
 from dispatcher.clients.notion_errors import classify_notion
 from dispatcher.errors import Failed, Forbidden, Gone, Misused, RateLimited, Refused, RemoteError, Unauthorised, Unavailable
 from dispatcher.policy.ratelimit import Limits, notion_limits
+from tests.dispatcher import patient
 from tests.specs import specs_path
 
 NOW = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)
@@ -95,6 +96,7 @@ json_values = st.recursive(
 )
 
 
+@patient
 @given(st.integers(300, 599), json_values)
 def test_no_body_of_a_refusal_can_break_its_reading(status: int, body: Json) -> None:
     found = classify_notion(Answer("notion", status, {}, body, True, Limits()))

@@ -1,6 +1,7 @@
 """Notion's values and blocks as plain Python: every type, unknown types, hostile nesting."""
 
-from datetime import date, datetime
+import json
+from datetime import UTC, date, datetime
 
 import pytest
 from hypothesis import given
@@ -8,15 +9,61 @@ from hypothesis import strategies as st
 
 from dispatcher.clients.answer import Json
 from dispatcher.clients.notion_blocks import line
-from dispatcher.clients.notion_models import read_page
+from dispatcher.clients.notion_models import read_data_source, read_page
 from dispatcher.clients.notion_values import NotionDate, NotionFile, NotionPlace, Plain, dashed, plain
+from tests.dispatcher import patient
+from tests.specs import specs_path
 
+SOURCE_ID = "dddddddd-dddd-4ddd-8ddd-dddddddddddd"
+DATABASE_ID = "bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb"
 PAGE_ID = "11111111-1111-4111-8111-111111111111"
 TIME = "2026-10-05T09:01:00.000Z"
 
 
 def words(*pieces: str) -> list[Json]:
     return [{"type": "text", "plain_text": piece} for piece in pieces]
+
+
+def example(name: str) -> Json:
+    cases = json.loads(specs_path("notion/rest-response-examples.json").read_bytes())["cases"]
+    return next(case["body"] for case in cases if case["name"] == name)  # type: ignore[no-any-return]  # JSON
+
+
+def test_the_example_page_is_read_by_property_id() -> None:
+    found = read_page(example("page"), destination="notion")
+    assert (found.id, found.parent_data_source_id, found.in_trash) == (PAGE_ID, SOURCE_ID, False)
+    assert found.last_edited_time == datetime(2026, 10, 5, 9, 1, tzinfo=UTC)
+    assert {identifier: (known.name, known.value) for identifier, known in found.properties.items()} == {
+        "title": ("Name", "Ada Example"),
+        "bDf%5B": ("Notes", "prefers mornings"),
+        "XGe%40": ("Email", "ada@example.com"),
+        "DbAu": ("Phone", "+353 1 555 0100"),
+        "a%3Db1": ("Site", None),
+        "n%7C1": ("Visits", 12),
+        "ck%3A1": ("VIP", True),
+        "st%60a": ("Stage", "Active"),
+        "se%3F1": ("Source", None),
+        "ms%5E1": ("Tags", ("colour",)),
+        "dt%401": ("Next visit", NotionDate(datetime(2026, 11, 2, 10, tzinfo=UTC))),
+        "pp%231": ("Owner", ("aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa",)),
+        "rl%241": ("Household", ("22222222-2222-4222-8222-222222222222",)),
+        "fm%251": ("Full", "Ada Example (12)"),
+        "ru%261": ("Spend", 430.5),
+        "fl%2A1": ("File", (NotionFile("card.png", "https://files.example.invalid/signed"),)),
+        "ui%2B1": ("No", "CL-41"),
+        "ct%2C1": ("Made", datetime(2026, 10, 1, 8, 15, tzinfo=UTC)),
+        "lb%2D1": ("Edited by", "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa"),
+    }
+
+
+def test_the_example_data_source_is_read_by_property_id() -> None:
+    found = read_data_source(example("data_source"), destination="notion")
+    assert (found.title, found.database_id) == ("Clients", DATABASE_ID)
+    assert {known.id: (known.name, known.type) for known in found.columns.values()} == {
+        "title": ("Name", "title"),
+        "XGe%40": ("Email", "email"),
+        "st%60a": ("Stage", "status"),
+    }
 
 
 @pytest.mark.parametrize(
@@ -104,6 +151,7 @@ json_values = st.recursive(
 )
 
 
+@patient
 @given(json_values)
 def test_no_value_of_notion_can_raise(value: Json) -> None:
     assert isinstance(plain(value), Plain)

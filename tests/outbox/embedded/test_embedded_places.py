@@ -67,6 +67,8 @@ def test_the_programs_come_from_the_named_folder_or_else_the_wheel(
 @as_root_only
 def test_what_the_servers_user_cannot_reach_is_kept_elsewhere(home: Path, make: Make, binaries: Binaries) -> None:
     prefix, package = binaries.folder.parents[:2]
+    if not (prefix / "share").is_dir():
+        pytest.skip("these programs find their files by absolute paths, so a copy of them would not be one")
     closed = home / "closed"
     closed.mkdir(mode=0o700)
     for part in (package.with_name(f"{package.name}.libs"), prefix / "bin", prefix / "lib", prefix / "share"):

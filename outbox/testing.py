@@ -1,0 +1,246 @@
+"""A pytest plugin for Postroom and for apps that use it: a real Postgres, the outbox's rows, a drain, signed requests, simulators.
+
+Fixtures: `postroom` (a migrated, empty database of this test), `staged`, `drain`, `ghl`, `notion` (running simulators),
+`signed` (requests signed as the providers do). One server for a test run, shared by all of its processes; a database for
+each; tables emptied before each test. Nothing starts before a test asks for it.
+"""
+
+import asyncio
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import pytest
+
+from outbox import db
+from outbox.embedded import FAST, Embedded, find_binaries
+from outbox.migrate import migrate
+from outbox.store import events
+
+if TYPE_CHECKING:
+    from dispatcher.config import DispatcherSettings
+    from dispatcher.routes import Route
+    from simulators.ghl import GhlSimulator
+    from simulators.notion import NotionSimulator
+
+EMPTY = """select string_agg(format('%I.%I', schemaname, tablename), ', ') from pg_tables
+where schemaname in ('outbox', 'crm') and tablename <> 'migrations' and tablename !~ '_[0-9]{8}$'"""
+DRAIN_TIMEOUT_S = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Postroom:
+    """The database of one test."""
+
+    dsn: str
+    pool: db.Pool
+
+    async def rows(self, query: str, *args: Any) -> list[dict[str, Any]]:
+        """The rows of a query, as dicts."""
+        return [dict(row) for row in await self.pool.fetch(query, *args)]
+
+    async def value(self, query: str, *args: Any) -> Any:
+        """The first column of the first row."""
+        return await self.pool.fetchval(query, *args)
+
+    async def totals(self) -> dict[str, int]:
+        """P7: accepted, pending, done, skipped, dead."""
+        return await events.totals(self.pool)
+
+    async def staged(self, kind: str | None = None) -> list[dict[str, Any]]:
+        """The events in staging order, with state and why."""
+        return await self.rows(
+            """select e.id, e.source, e.kind, e.key, e.lane, convert_from(e.payload, 'utf8') payload, s.state, s.why, s.attempts
+               from outbox.events e cross join lateral outbox.states(array[e.id]) s where $1::text is null or e.kind = $1 order by e.id""",
+            kind,
+        )
+
+    async def hurry(self) -> int:
+        """Makes every wait that has an end end now, so that a test of retries need not wait. Returns how many."""
+        due = await self.pool.fetch("update outbox.busy set due_at = now() where owner is null and due_at < 'infinity' returning event_id")
+        return len(due)
+
+
+FOLDER = "POSTROOM_TEST_FOLDER"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Names the folder of this run's server; made only when a test asks for a database. Its other processes inherit the name."""
+    if not hasattr(config, "workerinput"):
+        os.environ[FOLDER] = str(Path(tempfile.gettempdir()) / f"postroom-test-{os.getpid()}-{secrets.token_hex(4)}")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The run is over, its servers are stopped: the folder goes."""
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ.pop(FOLDER), ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postroom_server() -> Iterator[Embedded]:
+    """The test run's Postgres; the first process starts it, the last stops it."""
+    folder = Path(os.environ[FOLDER])
+    folder.mkdir(mode=0o755, exist_ok=True)  # not under pytest's own folder, which only its owner may enter
+    # Room for many databases and dispatchers at once; a test of durability brings a server of its own.
+    options = {**FAST, "max_connections": "400", "shared_buffers": "256MB"}
+    with Embedded(folder / "postgres", binaries=find_binaries(os.environ.get("POSTROOM_PG_BIN")), options=options) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postroom_database(postroom_server: Embedded) -> str:
+    """A migrated database for this process of the test run. Its connection string."""
+    name = f"test_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{os.getpid()}"
+
+    async def make() -> None:
+        admin = await asyncpg.connect(postroom_server.dsn("postgres"))
+        await admin.execute(f"create database {name}")
+        await admin.close()
+        connection = await asyncpg.connect(postroom_server.dsn(name))
+        await migrate(connection)
+        await connection.close()
+
+    asyncio.run(make())
+    return postroom_server.dsn(name)
+
+
+@pytest.fixture
+async def postroom(postroom_database: str) -> AsyncIterator[Postroom]:
+    """An empty database and a pool on it."""
+    async with db.pool(postroom_database, name="postroom:test", size=8, timeout_s=30) as pool:
+        await pool.execute(f"truncate {await pool.fetchval(EMPTY)}")
+        yield Postroom(postroom_database, pool)
+
+
+@pytest.fixture
+def staged(postroom: Postroom) -> Callable[..., Awaitable[list[dict[str, Any]]]]:
+    """`await staged()` or `await staged(kind)`: the events there are, with their states."""
+    return postroom.staged
+
+
+Drain = Callable[..., Awaitable[dict[str, int]]]
+
+
+@pytest.fixture
+def drain(postroom: Postroom) -> Drain:
+    """`await drain(routes)`: runs a dispatcher until nothing is ready or running; returns the totals.
+
+    `hurry=True` lets retries and snoozes run at once, until nothing waits for a time. Events held for a stopped destination stay.
+    """
+
+    async def run(
+        routes: "Mapping[str, Route] | None" = None,
+        *,
+        settings: "DispatcherSettings | None" = None,
+        hurry: bool = False,
+        timeout_s: float = DRAIN_TIMEOUT_S,
+    ) -> dict[str, int]:
+        from dispatcher.config import DispatcherSettings
+        from dispatcher.routes import ROUTES
+        from dispatcher.service import Dispatcher, Stop
+        from dispatcher.services import services
+
+        async with services(postroom.dsn, settings or DispatcherSettings()) as shared:
+            stop = Stop()
+            dispatcher = asyncio.create_task(Dispatcher(postroom.dsn, shared, routes or ROUTES).run(stop))
+            try:
+                async with asyncio.timeout(timeout_s):
+                    while await _is_busy(postroom, hurry=hurry):
+                        if dispatcher.done():
+                            break
+                        await asyncio.sleep(0.01)
+            finally:
+                stop.ask()
+                await dispatcher
+        return await postroom.totals()
+
+    return run
+
+
+async def _is_busy(postroom: Postroom, *, hurry: bool) -> bool:
+    if hurry:
+        await postroom.hurry()
+    busy: bool = await postroom.value(
+        """select exists (select from outbox.busy where owner is not null or due_at <= now() or ($1 and due_at < 'infinity'))
+               or exists (select from outbox.delayed where due_at <= now())
+               or exists (select from outbox.pending p where not exists (select from outbox.busy b where b.lane = p.lane))""",
+        hurry,
+    )
+    return busy
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """Requests signed as the providers sign them: each returns (headers, body)."""
+
+    def ghl(self, event: Mapping[str, Any]) -> tuple[dict[str, str], bytes]:
+        """With the demo key pair; its public half is `ghl_public_key`."""
+        from simulators.shapes import compact
+        from simulators.signing import GhlSigner
+
+        body = compact(dict(event))
+        return {"content-type": "application/json", **GhlSigner.for_demo().headers(body)}, body
+
+    def notion(self, event: Mapping[str, Any], *, token: str) -> tuple[dict[str, str], bytes]:
+        """With a verification token."""
+        from simulators.shapes import compact
+        from simulators.signing import sign_notion
+
+        body = compact(dict(event))
+        return {"content-type": "application/json", **sign_notion(body, token)}, body
+
+    @property
+    def ghl_public_key(self) -> str:
+        """For GHL_WEBHOOK_PUBLIC_KEYS."""
+        from simulators.signing import GhlSigner
+
+        return GhlSigner.for_demo().public_key_pem
+
+
+@pytest.fixture
+def signed() -> Signed:
+    """`headers, body = signed.ghl(event)`."""
+    return Signed()
+
+
+@pytest.fixture
+async def ghl() -> "AsyncIterator[tuple[GhlSimulator, str]]":
+    """A running GHL simulator and its base URL."""
+    from simulators.ghl import GhlSimulator
+    from simulators.serving import serve
+
+    simulator = GhlSimulator()
+    async with serve(simulator.app) as running:
+        yield simulator, running.base_url
+
+
+@pytest.fixture
+async def notion() -> "AsyncIterator[tuple[NotionSimulator, str]]":
+    """A running Notion simulator and its base URL."""
+    from simulators.notion import NotionSimulator
+    from simulators.serving import serve
+
+    simulator = NotionSimulator()
+    async with serve(simulator.app) as running:
+        yield simulator, running.base_url
+
+
+@pytest.fixture
+def simulated(ghl: "tuple[GhlSimulator, str]", notion: "tuple[NotionSimulator, str]") -> "DispatcherSettings":
+    """Dispatcher settings whose destinations are the running simulators."""
+    from dispatcher.config import DispatcherSettings
+
+    ghl_settings, notion_settings = ghl[0].settings, notion[0].settings
+    return DispatcherSettings.read(
+        ghl_api_key=ghl_settings.token,
+        ghl_location_id=ghl_settings.location_id,
+        ghl_api_base_url=ghl[1],
+        notion_api_key=notion_settings.token,
+        notion_api_base_url=notion[1],
+    )

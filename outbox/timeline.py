@@ -1,0 +1,179 @@
+"""What became of an event, told from its rows: the one story that API, command line and console show.
+
+Reads and never writes; returns plain JSON values with times in ISO 8601 UTC. The payload is not part of the story.
+
+    staged ─ duplicate ─ attempt ─ step … ─ attempt ─ … ─ replay ─ attempt ─ discard
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeAlias
+
+from outbox import db
+from outbox.db import Pool, Record
+from outbox.store import events
+
+Entry: TypeAlias = dict[str, Any]
+
+OUTCOMES = {
+    "d": "done",
+    "s": "skipped",
+    "r": "will be retried",
+    "z": "snoozed",
+    "h": "held: its destination does not flow",
+    "x": "buried as a dead letter",
+    "c": "its worker was lost",
+}
+
+
+def iso(moment: datetime | None) -> str | None:
+    """A time as `2026-10-05T09:01:34.285Z`; None stays None."""
+    return None if moment is None else moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def summary(row: Record | Mapping[str, Any]) -> Entry:
+    """An event as a list shows it, from a row of events.find() or events.one()."""
+    return {
+        "id": row["id"],
+        "source": row["source"],
+        "kind": row["kind"],
+        "key": row["key"],
+        "lane": row["lane"],
+        "state": row["state"],
+        "why": row["why"],
+        "until": iso(row["until"]),
+        "attempts": row["attempts"],
+        "staged_at": iso(row["staged_at"]),
+        "changed_at": iso(row["changed_at"]),
+    }
+
+
+async def story(pool: Pool, event_id: int) -> Entry | None:
+    """An event with its whole timeline, oldest first; None when there is no such event. Raises DatabaseUnavailable."""
+    with db.mapped():
+        # One snapshot, or the state could be newer than the timeline under it.
+        async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+            row = await events.one(connection, event_id)
+            if row is None:
+                return None
+            rows = await events.timeline(connection, event_id)
+    return {
+        **summary(row),
+        "duplicates": row["duplicates"] or 0,
+        "payload_bytes": len(row["payload"]),
+        "headers": json.loads(row["headers"]) if row["headers"] else {},
+        "timeline": tell(row, rows),
+    }
+
+
+def tell(event: Record | Mapping[str, Any], rows: Sequence[Record | Mapping[str, Any]]) -> list[Entry]:
+    """The timeline of an event (a row of events.one()) from its attempts and steps (rows of events.timeline())."""
+    runs = [row for row in rows if row["step"] is None]
+    told = [_run(row) for row in runs]
+    told += _steps([row for row in rows if row["step"] is not None], runs, is_running=event["why"] == "running")
+    if event["duplicates"]:
+        told.append(_duplicates(event["duplicates"], event["last_duplicate_at"]))
+    told.sort(key=lambda entry: entry["at"])  # stable: an attempt comes before what happened in it
+    text = f"accepted from {event['source']} and staged"
+    return [_entry(event["staged_at"], "staged", text), *told]
+
+
+def _entry(at: datetime, what: str, text: str, **more: Any) -> Entry:
+    return {"at": iso(at), "what": what, "text": text, **more}
+
+
+def _duplicates(count: int, last_at: datetime) -> Entry:
+    times = "" if count == 1 else f", {count} times by now"
+    return _entry(last_at, "duplicate", f"delivered again{times}; answered with this event", count=count)
+
+
+def _run(row: Record | Mapping[str, Any]) -> Entry:
+    """One row of outbox.attempts: a run by a worker, or an act of a person."""
+    code, note = row["code"], row["note"]
+    if code == "p":
+        return _entry(row["at"], "replay", note or "put into the queue again", attempt=row["attempt"])
+    if row["owner"] == 0:
+        return _entry(row["at"], "discard", note or OUTCOMES[code], attempt=row["attempt"])
+    worker = row["worker"] or f"worker {row['owner']}"  # an old worker's name is forgotten, its number is not
+    text = f"attempt {row['attempt']} by {worker}: {OUTCOMES[code]}, took {_ms(row['took_ms'])}" + (f": {note}" if note else "")
+    return _entry(
+        row["at"],
+        "attempt",
+        text,
+        attempt=row["attempt"],
+        outcome=OUTCOMES[code].partition(":")[0],
+        worker=worker,
+        took_ms=row["took_ms"],
+        note=note,
+    )
+
+
+def _steps(rows: Iterable[Record | Mapping[str, Any]], runs: Sequence[Record | Mapping[str, Any]], *, is_running: bool) -> list[Entry]:
+    """Each intent with what became of it; then, for runs after a step was done, that it was not repeated."""
+    told: list[Entry] = []
+    open_intents: dict[str, Entry] = {}
+    done: dict[str, tuple[datetime, int]] = {}
+    ended = max((row["at"] + timedelta(milliseconds=row["took_ms"]) for row in runs), default=None)
+    for row in rows:
+        name, intent = row["step"], open_intents.get(row["step"])
+        if row["code"] == "i":
+            told.append(_intent(row, lost_before=intent is not None))
+            open_intents[name] = told[-1]
+        elif row["code"] == "f":
+            told.append(_step(row, f"answer lost, looked up, found{_after(row)}", "found"))
+            open_intents.pop(name, None)
+        elif intent is not None and intent["attempt"] == row["attempt"]:
+            _close(intent, row)
+            del open_intents[name]
+        if row["code"] in ("d", "f"):
+            done[name] = (row["at"], row["attempt"])
+    for intent in open_intents.values():
+        if is_running and (ended is None or intent["at"] > (iso(ended) or "")):
+            intent.update(entry="under way", text=f"{intent['step']}: under way")
+    return told + _not_repeated(done, runs)
+
+
+def _step(row: Record | Mapping[str, Any], text: str, entry: str) -> Entry:
+    return _entry(
+        row["at"],
+        "step",
+        f"{row['step']}: {text}",
+        step=row["step"],
+        attempt=row["attempt"],
+        entry=entry,
+        took_ms=row["took_ms"],
+        answer=None if row["answer"] is None else json.loads(row["answer"]),
+    )
+
+
+def _intent(row: Record | Mapping[str, Any], *, lost_before: bool) -> Entry:
+    """Told as lost until a verdict closes it: that is what an intent without one means."""
+    told = _step(row, "sent again after a lost answer, and this answer was lost too" if lost_before else "sent, answer lost", "lost")
+    return {**told, "again": True} if lost_before else told
+
+
+def _close(intent: Entry, row: Record | Mapping[str, Any]) -> None:
+    verdict = f"done{_after(row)}" if row["code"] == "d" else "surely not done" + (f": {row['note']}" if row["note"] else "")
+    before = "earlier answer lost, sent again, " if intent.pop("again", False) else ""
+    closed = _step(row, before + verdict, "done" if row["code"] == "d" else "not done")
+    intent.update({**closed, "at": intent["at"]})
+
+
+def _not_repeated(done: Mapping[str, tuple[datetime, int]], runs: Iterable[Record | Mapping[str, Any]]) -> list[Entry]:
+    return [
+        _entry(run["at"], "step", f"{name}: known done, not repeated", step=name, attempt=run["attempt"], entry="known done")
+        for run in runs
+        if run["code"] not in ("p", "c") and run["owner"] != 0
+        for name, (at, attempt) in done.items()
+        # A hold gives the attempt's number back, so the next run may have the same; a burial of the lost is no run.
+        if at < run["at"] and (attempt < run["attempt"] or run["code"] != "x")
+    ]
+
+
+def _after(row: Record | Mapping[str, Any]) -> str:
+    return "" if row["took_ms"] is None else f" in {_ms(row['took_ms'])}"
+
+
+def _ms(took_ms: int) -> str:
+    return f"{took_ms} ms" if took_ms < 10_000 else f"{took_ms / 1000:.1f} s"

@@ -1,0 +1,87 @@
+"""Dispatchers for tests: in this process with any routes, or as a process of their own that can be killed."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+
+from dispatcher.config import DispatcherSettings
+from dispatcher.routes import ROUTES, Route
+from dispatcher.service import Dispatcher, Stop
+from dispatcher.services import services
+from outbox import Event, stage
+from outbox.testing import Postroom
+
+
+@asynccontextmanager
+async def dispatching(
+    dsn: str, routes: Mapping[str, Route] = ROUTES, *, settings: DispatcherSettings | None = None
+) -> AsyncIterator[Dispatcher]:
+    """A dispatcher at work in this process; stopped in order at the end."""
+    async with services(dsn, settings or DispatcherSettings()) as shared:
+        stop, ready = Stop(), asyncio.Event()
+        dispatcher = Dispatcher(dsn, shared, routes)
+        task = asyncio.create_task(dispatcher.run(stop, ready=ready.set))
+        try:
+            await asyncio.wait_for(ready.wait(), 20)
+            yield dispatcher
+        finally:
+            stop.ask()
+            await asyncio.wait_for(task, 40)
+
+
+async def eventually(check: Callable[[], Awaitable[bool]], *, within_s: float = 20) -> float:
+    """Waits until `check` holds; returns how long it took. Fails when it does not in time."""
+    began = time.monotonic()
+    while not await check():
+        assert time.monotonic() - began < within_s, f"not within {within_s:g} s"
+        await asyncio.sleep(0.02)
+    return time.monotonic() - began
+
+
+async def stage_all(postroom: Postroom, *happened: Event) -> list[int]:
+    """Stages events in one transaction; returns their ids."""
+    async with postroom.pool.acquire() as connection, connection.transaction():
+        return [await stage(connection, event) for event in happened]
+
+
+class WorkerProcess:
+    """`python -m tests.dispatcher.worker_process` with a database and destinations."""
+
+    def __init__(self, dsn: str, settings: DispatcherSettings | None = None) -> None:
+        self._environment = {**os.environ, "DATABASE_URL": dsn}
+        if settings is not None and settings.ghl_api_key and settings.ghl_location_id:
+            self._environment |= {
+                "GHL_API_KEY": settings.ghl_api_key.get_secret_value(),
+                "GHL_LOCATION_ID": settings.ghl_location_id,
+                "GHL_API_BASE_URL": str(settings.ghl_api_base_url),
+            }
+        self.process: asyncio.subprocess.Process | None = None
+
+    async def __aenter__(self) -> "WorkerProcess":
+        self.process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.dispatcher.worker_process", env=self._environment, stdout=asyncio.subprocess.PIPE
+        )
+        assert self.process.stdout is not None
+        assert await asyncio.wait_for(self.process.stdout.readline(), 30) == b"ready\n"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.end(signal.SIGKILL)
+
+    def send(self, what: signal.Signals) -> None:
+        """Sends a signal to this process only."""
+        assert self.process is not None
+        self.process.send_signal(what)
+
+    async def end(self, how: signal.Signals) -> int:
+        """Ends it and waits; returns the exit code."""
+        assert self.process is not None
+        if self.process.returncode is None:
+            self.process.send_signal(how)
+        await self.process.communicate()
+        assert self.process.returncode is not None
+        return self.process.returncode

@@ -1,0 +1,24 @@
+"""A dispatcher process for tests that kill one: the real routes, settings from the environment, "ready" on standard output."""
+
+import asyncio
+import os
+import signal
+import sys
+
+from dispatcher.config import DispatcherSettings
+from dispatcher.routes import ROUTES
+from dispatcher.service import Dispatcher, Stop
+from dispatcher.services import services
+
+
+async def main() -> None:
+    stop = Stop()
+    for what in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(what, stop.ask)
+    dsn = os.environ["DATABASE_URL"]
+    async with services(dsn, DispatcherSettings.read()) as shared:
+        await Dispatcher(dsn, shared, ROUTES).run(stop, ready=lambda: print("ready", flush=True))  # noqa: T201 -- the parent waits for it
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))
