@@ -3,9 +3,13 @@
 import os
 import socket
 
-from pydantic import AnyHttpUrl, Field, SecretStr
+from pydantic import AnyHttpUrl, Field, SecretStr, field_validator
+from pydantic_core import PydanticCustomError
 
 from outbox.config import Settings, Words
+
+
+CLIENT_COLUMNS = ("name", "slug", "contact_email", "products_services")
 
 
 class DispatcherSettings(Settings):
@@ -47,6 +51,15 @@ class DispatcherSettings(Settings):
         description="This dispatcher's name in lists. Absent: host and process id.",
     )
 
+    @field_validator("notion_client_properties")
+    @classmethod
+    def _check_pairs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for pair in value:
+            column, _, property_id = pair.partition("=")
+            if column not in CLIENT_COLUMNS or not property_id:
+                raise PydanticCustomError("pair", "each part is column=id, with a column of " + ", ".join(CLIENT_COLUMNS))
+        return value
+
     def client_properties(self) -> dict[str, str]:
         """Column of crm.clients to property id."""
-        return dict(pair.split("=", 1) for pair in self.notion_client_properties if "=" in pair)
+        return dict(pair.split("=", 1) for pair in self.notion_client_properties)

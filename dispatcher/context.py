@@ -10,10 +10,13 @@ from dispatcher.clients.notion import NotionClient
 from dispatcher.config import DispatcherSettings
 from dispatcher.effects import Steps
 from dispatcher.outcome import Done, Settled, Skipped
+from dispatcher.running import Running
+from dispatcher.worker import Lease
 from outbox import db
 from outbox.db import Connection, Pool
 from outbox.errors import ConfigError, OwnershipLost
-from outbox.event import Claimed, Event
+from outbox.event import Event
+from outbox.log import scrub
 from outbox.staging import stage
 from outbox.store import lanes
 from outbox.store.lanes import End
@@ -52,10 +55,9 @@ class Transaction:
         context = self._context
         match outcome:
             case Done():
-                code, note = "d", outcome.note
+                end = context.end("d", outcome.note)
             case Skipped():
-                code, note = "s", outcome.reason
-        end = End(context.event, context.started, context.took_ms(), code, note, context.followers)
+                end = context.end("s", scrub(outcome.reason)[:400])
         if context.event.id not in await lanes.finish(self.connection, [end], worker=context.worker):
             raise OwnershipLost(f"event {context.event.id} is no longer held by worker {context.worker}")
         self.settled = True
@@ -65,21 +67,11 @@ class Transaction:
 class Context:
     """One run of one event."""
 
-    __slots__ = ("_steps", "_took_ms", "event", "followers", "services", "started", "still_ours", "worker")
+    __slots__ = ("_lease", "_running", "_steps", "event", "services")
 
-    def __init__(
-        self,
-        event: Claimed,
-        services: Services,
-        *,
-        worker: int,
-        started: float,
-        took_ms: Callable[[], int],
-        still_ours: Callable[[], bool],
-        followers: tuple[int, ...] = (),
-    ) -> None:
-        self.event, self.services, self.worker = event, services, worker
-        self.started, self._took_ms, self.still_ours, self.followers = started, took_ms, still_ours, followers
+    def __init__(self, running: Running, services: Services, lease: Lease) -> None:
+        self.event, self.services = running.event, services
+        self._running, self._lease = running, lease
         self._steps: Steps | None = None
 
     @property
@@ -101,9 +93,19 @@ class Context:
             raise ConfigError("NOTION_API_KEY is not set")
         return self.services.notion.for_bulk() if self.event.urgency else self.services.notion
 
+    @property
+    def worker(self) -> int:
+        """The worker incarnation that runs it."""
+        return self._lease.worker
+
     def took_ms(self) -> int:
         """Milliseconds since this run began."""
-        return self._took_ms()
+        return self._running.took_ms()
+
+    def end(self, code: str, note: str | None) -> End:
+        """The settlement of this run as done ('d') or skipped ('s')."""
+        running = self._running
+        return End(running.event, self._lease.clock.at(running.started), running.took_ms(), code, note, running.followers)
 
     def marker(self, step: str) -> str:
         """What a step leaves at the far side, so that it is found there again: `postroom:<event>/<step>`.
@@ -127,7 +129,7 @@ class Context:
         Each entry of the journal is committed on its own. Raises OwnershipLost when the event is another worker's by now.
         """
         if self._steps is None:
-            self._steps = await Steps.load(self.services.pool, self.event, worker=self.worker, still_ours=self.still_ours)
+            self._steps = await Steps.load(self.services.pool, self.event, worker=self.worker, still_ours=self._lease.is_ours)
         return await self._steps.step(name, call, find=find, repeatable=repeatable)
 
     @asynccontextmanager

@@ -8,8 +8,6 @@ import hashlib
 import json
 import random
 import re
-import time
-from dataclasses import dataclass
 
 from pydantic import ValidationError
 
@@ -17,10 +15,9 @@ from dispatcher.context import Context, Services
 from dispatcher.destinations import Destinations
 from dispatcher.errors import Forbidden, Gone, Misused, RateLimited, Refused, RemoteError, Unavailable
 from dispatcher.outcome import Dead, Done, Outcome, Retry, Settled, Skipped, Snooze
-from dispatcher.routes import Route
+from dispatcher.running import Running
 from dispatcher.worker import Lease
 from outbox.errors import DatabaseUnavailable, OwnershipLost
-from outbox.event import Claimed
 from outbox.log import get_logger, scrub
 from outbox.store.lanes import Burial, End, Wait, held_for
 
@@ -28,23 +25,6 @@ log = get_logger(__name__)
 
 MOST_ATTEMPTS = 60  # of a destination that fails for one event only, while it answers others
 VARIABLE = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|\b[A-Za-z0-9_-]*\d[A-Za-z0-9_.:-]*\b|'[^']*'|\"[^\"]*\"|\[[^\]]*\]")
-
-
-@dataclass(slots=True)
-class Running:
-    """An event at work in this process."""
-
-    event: Claimed
-    route: Route
-    started: float
-    followers: tuple[int, ...] = ()
-    task: "asyncio.Task[None] | None" = None
-    timed_out: bool = False
-    streak: int = 0
-
-    def took_ms(self) -> int:
-        """Milliseconds since it started."""
-        return int((time.monotonic() - self.started) * 1000)
 
 
 class Executor:
@@ -56,57 +36,49 @@ class Executor:
 
     async def run(self, running: Running) -> End | Wait | Burial | None:
         """The settlement of one run; None: it is committed already, or not ours any more."""
+        name, entered = running.route.destination, False
         try:
-            return await self._gated(running, running.route.destination)
-        except DatabaseUnavailable:
-            # Also a transaction whose commit is unknown: if it did commit, the event is settled and this wait counts for nothing.
-            return self._wait(running, 1.0, "the database was away", outcome=None)
-
-    async def _gated(self, running: Running, name: str | None) -> End | Wait | Burial | None:
-        if name is None:
-            return await self._handle(running)
-        if not self._destinations.enter(name) and not await self._destinations.probe(name, running.event.id):
-            self._destinations.hold(name)
-            return self._hold(running, name)
-        try:
-            return await self._handle(running)
-        finally:
-            self._destinations.leave(name)
-
-    async def _handle(self, running: Running) -> End | Wait | Burial | None:
-        event = running.event
-        context = Context(
-            event,
-            self._services,
-            worker=self._lease.worker,
-            started=self._lease.clock.at(running.started),
-            took_ms=running.took_ms,
-            still_ours=self._lease.is_ours,
-            followers=running.followers,
-        )
-        try:
-            outcome = await running.route.handler(event, context)
-            if running.route.destination is not None:
-                await self._destinations.answered(running.route.destination, event.id)
+            if name is not None:
+                entered = self._destinations.enter(name) or await self._destinations.probe(name, running.event.id)
+                if not entered:
+                    return self._hold(running, name)
+            outcome = await running.route.handler(running.event, Context(running, self._services, self._lease))
+            if name is not None:
+                await self._destinations.answered(name, running.event.id)
+            return self._settlement(running, outcome)
         except asyncio.CancelledError:
             if not running.timed_out:
                 raise
             if running.task is not None:
                 running.task.uncancel()
-            outcome = Retry(f"its handler took longer than {running.route.deadline_s:g} s")
-        except OwnershipLost as problem:
-            log.warning("event left to its new owner", event_id=event.id, problem=problem)
-            return None
-        except RemoteError as problem:
-            return await self._remote(running, problem)
-        except DatabaseUnavailable:
-            raise
-        except ValidationError as problem:
-            outcome = Dead("the payload is not as expected: " + "; ".join(_fault(error) for error in problem.errors()[:5]))
-        except Exception as problem:
-            log.error("a handler failed", event_id=event.id, kind=event.kind, exc_info=problem)
-            outcome = Retry(f"{type(problem).__name__}: {problem}")
-        return self._settlement(running, outcome)
+            return self._settlement(running, Retry(f"its handler took longer than {running.route.deadline_s:g} s"))
+        except Exception as problem:  # noqa: BLE001 -- whatever a handler does, the worker goes on and the event is settled
+            return await self._failure(running, problem)
+        finally:
+            if entered and name is not None:
+                self._destinations.leave(name)
+
+    async def _failure(self, running: Running, problem: Exception) -> End | Wait | Burial | None:
+        """What an exception of a handler costs its event."""
+        event = running.event
+        match problem:
+            case OwnershipLost():
+                log.warning("event left to its new owner", event_id=event.id, problem=problem)
+                return None
+            case DatabaseUnavailable():
+                # Also a transaction whose commit is unknown: if it did commit, the event is settled and this wait counts for nothing.
+                return self._wait(running, 1.0, "the database was away", outcome=None)
+            case RemoteError():
+                try:
+                    return await self._remote(running, problem)
+                except DatabaseUnavailable:
+                    return self._wait(running, 1.0, str(problem), outcome=None)
+            case ValidationError():
+                faults = "; ".join(_fault(error) for error in problem.errors(include_input=False, include_url=False)[:5])
+                return self._settlement(running, Dead(f"the payload is not as expected: {faults}"))
+            case _:
+                log.error("a handler failed", event_id=event.id, kind=event.kind, exc_info=problem)
+                return self._settlement(running, Retry(f"{type(problem).__name__}: {problem}"))
 
     async def _remote(self, running: Running, problem: RemoteError) -> End | Wait | Burial | None:
         event, name = running.event, running.route.destination or problem.destination
@@ -114,7 +86,6 @@ class Executor:
             "a destination failed an event", event_id=event.id, destination=name, failure=type(problem).__name__, status=problem.status
         )
         if await self._destinations.failed(name, event.id, problem):
-            self._destinations.hold(name)
             return self._hold(running, name, note=str(problem))
         match problem:
             case RateLimited():
@@ -154,6 +125,7 @@ class Executor:
 
     def _hold(self, running: Running, name: str, *, note: str | None = None) -> Wait:
         """Until the destination flows; costs no attempt."""
+        self._destinations.hold(name)
         started = self._lease.clock.at(running.started)
         outcome = None if note is None else "h"
         return Wait(running.event, started, running.took_ms(), outcome, held_for(name), None, 0, running.event.attempt - 1)

@@ -10,9 +10,10 @@ import time
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
 
-from dispatcher.executor import Executor, Running
+from dispatcher.executor import Executor
 from dispatcher.line import Backoff, Line
 from dispatcher.routes import UNROUTED, Route
+from dispatcher.running import Running
 from dispatcher.settler import Settler
 from dispatcher.worker import Lease
 from outbox.errors import DatabaseUnavailable
@@ -27,6 +28,7 @@ BATCH = 500
 SHORTEST_REST_S, LONGEST_REST_S, LONGEST_REST_LISTENING_S = 0.005, 0.5, 2.0
 LINGER_S = 0.005
 SWEEP_S = 0.25
+CANCEL_S = 2.0
 MEMORY_BYTES = 64 * 1024 * 1024
 LIVE, BULK = 0, 1
 STREAK = 8
@@ -38,11 +40,12 @@ class Loop:
     def __init__(self, line: Line, lease: Lease, executor: Executor, routes: Mapping[str, Route], *, slots: int) -> None:
         self._line, self._lease, self._executor, self._routes, self._slots = line, lease, executor, routes, slots
         self._settler: Settler | None = None
-        self._tasks: asyncio.TaskGroup | None = None
+        self._spawn = asyncio.get_running_loop().create_task
         self.running: dict[int, Running] = {}
         self.wake = asyncio.Event()
         self.listening = False
         self._draining = False
+        self._is_full = False
         self._bytes = 0
         self._cursors = {LIVE: random.randrange(-(2**63), 2**63), BULK: random.randrange(-(2**63), 2**63)}  # noqa: S311 -- spread, not secrecy
         self._bulk = True
@@ -50,9 +53,9 @@ class Loop:
         self._rest_s = SHORTEST_REST_S
         self._arrived: list[Claimed] = []
 
-    def attach(self, settler: Settler, tasks: asyncio.TaskGroup) -> None:
-        """Where outcomes go, and who owns the handlers' tasks."""
-        self._settler, self._tasks = settler, tasks
+    def attach(self, settler: Settler) -> None:
+        """Where outcomes go."""
+        self._settler = settler
 
     # ── what others tell the loop
 
@@ -72,14 +75,16 @@ class Loop:
         self.wake.set()
 
     def may_take(self, event: Claimed) -> bool:
-        """Whether to keep a lane for its next event: while slots are free, and a few in a row when they are not (no lane starves another)."""
-        if self._draining or not self._lease.is_ours() or self._bytes >= MEMORY_BYTES:
+        """Whether to keep a lane for its next event: while slots are free, else a few in a row, so that no lane starves another."""
+        if self._draining or self._bytes >= MEMORY_BYTES:
             return False
+        if len(self.running) * 2 < self._slots:
+            return self._lease.is_ours()
         running = self.running.get(event.id)
-        return len(self.running) * 2 < self._slots or (running is not None and running.streak < STREAK)
+        return running is not None and running.streak < STREAK and self._lease.is_ours()
 
-    def ended(self, ids: Sequence[int], *, taken: Sequence[tuple[int, Claimed]]) -> None:
-        """These are settled; `taken` came with their lanes."""
+    def ended(self, ids: Sequence[int], *, taken: Sequence[tuple[int, Claimed]] = (), lanes_freed: bool = True) -> None:
+        """These are settled; `taken` came with their lanes. `lanes_freed`: some lane may have more to claim."""
         streaks: dict[int, int] = {}
         for event_id in ids:
             if (running := self.running.pop(event_id, None)) is not None:
@@ -90,7 +95,7 @@ class Loop:
                 self._start(event, (), streak=streaks.get(before, 1))
             else:
                 self._arrived.append(event)  # the loop first asks what waits behind it
-        if self._arrived or len(self.running) * 2 <= self._slots:
+        if self._arrived or ((lanes_freed or self._is_full) and len(self.running) * 2 <= self._slots):
             self.wake.set()
 
     # ── rounds
@@ -116,6 +121,14 @@ class Loop:
         while self.running:
             self.wake.clear()
             await self._rest(0.2)
+
+    async def cancel(self) -> None:
+        """Cancels what still runs and waits for it, but not for ever: a handler that swallows its cancellation is left behind."""
+        tasks = [running.task for running in self.running.values() if running.task is not None and not running.task.done()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=CANCEL_S)
 
     async def sweep(self) -> None:
         """Cancels handlers over their deadline, for ever."""
@@ -165,9 +178,10 @@ class Loop:
         if self._arrived:
             return
         room = self._room()
+        self._is_full = room * 2 < self._slots
         if more:
             self._rest_s = SHORTEST_REST_S
-            if room * 2 < self._slots:  # gather freed slots for a moment: claims of a few are as dear as claims of many
+            if self._is_full:  # gather freed slots for a moment: claims of a few are as dear as claims of many
                 await self._rest(LINGER_S if room else LONGEST_REST_S)
             return
         await self._rest(max(0.0, min(self._rest_s, self._due_at - time.monotonic())))
@@ -222,16 +236,16 @@ class Loop:
         return tuple(event_id for event_id, _ in same)
 
     def _start(self, event: Claimed, followers: tuple[int, ...], *, streak: int = 0) -> None:
-        assert self._tasks is not None
         self._bytes += len(event.payload)
-        running = self.running[event.id] = Running(event, self._route(event), time.monotonic(), followers, streak=streak)
-        running.task = self._tasks.create_task(self._run(running), name=event.kind)
+        running = self.running[event.id] = Running(event, self._route(event), time.monotonic(), followers, streak)
+        # `running` owns the task until it is settled, and cancel() ends it: a task group would cost a tenth of the drain rate.
+        running.task = self._spawn(self._run(running))
 
     async def _run(self, running: Running) -> None:
-        settlement = await self._executor.run(running)
         assert self._settler is not None
+        settlement = await self._executor.run(running)
         if settlement is None:
-            self.ended([running.event.id], taken=())
+            self.ended([running.event.id])
             return
         if isinstance(settlement, Wait) and settlement.delay_s is not None:
             self._due_at = min(self._due_at, time.monotonic() + settlement.delay_s + 0.002)

@@ -90,7 +90,7 @@ class Dispatcher:
         log.info("dispatcher began", worker=worker, name=settings.worker_name)
         try:
             async with asyncio.TaskGroup() as tasks:
-                loop.attach(settler, tasks)
+                loop.attach(settler)
                 background = [
                     tasks.create_task(lease.keep(), name="lease"),
                     tasks.create_task(Lookout(look_line, freed=loop.look_for_due).watch(), name="lookout"),
@@ -104,11 +104,12 @@ class Dispatcher:
                 ready()
                 await loop.run()
                 await _first(loop.drained(), stop.forced.wait(), asyncio.sleep(settings.grace_s))
-                for task in (stopper, *background, *(running.task for running in loop.running.values() if running.task)):
+                for task in (stopper, *background):
                     task.cancel()
         except* LeaseLost as lost:
             log.error("lease lost", worker=worker, why=str(lost.exceptions[0]))
         finally:
+            await loop.cancel()
             await self._leave(settler, lease_line, worker)
             for line in (claim_line, settle_line, look_line, upkeep_line):
                 await line.close()

@@ -22,7 +22,7 @@ BATCH = 1000
 class Ended(Protocol):
     """Told what counted, so that slots become free."""
 
-    def __call__(self, ids: Sequence[int], *, taken: Sequence[tuple[int, Claimed]]) -> None: ...
+    def __call__(self, ids: Sequence[int], *, taken: Sequence[tuple[int, Claimed]] = (), lanes_freed: bool = True) -> None: ...
 
 
 class Settler:
@@ -80,18 +80,19 @@ class Settler:
             if self._ends:
                 batch = self._ends[:BATCH]
                 taken: list[tuple[int, Claimed]] = []
+                take: list[bool] = []
                 if any(end.followers for end in batch):
                     counted = await lanes.finish(connection, batch, worker=self._worker)
                 else:
                     take = [self._may_take(end.event) for end in batch]
                     counted, taken = await lanes.finish_and_take(connection, batch, take=take, worker=self._worker)
                 del self._ends[: len(batch)]
-                self._report([end.event for end in batch], counted, taken)
+                self._report([end.event for end in batch], counted, taken, lanes_freed=not (take and all(take)))
             if self._waits:
                 waits = self._waits[:BATCH]
                 counted = await lanes.wait(connection, waits, worker=self._worker)
                 del self._waits[: len(waits)]
-                self._report([w.event for w in waits], counted)
+                self._report([w.event for w in waits], counted, lanes_freed=False)
             if self._burials:
                 burials = self._burials[:BATCH]
                 counted = await lanes.bury(connection, burials, worker=self._worker)
@@ -99,9 +100,11 @@ class Settler:
                 self._report([b.event for b in burials], counted)
         self.uncertain = False
 
-    def _report(self, events: Sequence[Claimed], counted: set[int], taken: Sequence[tuple[int, Claimed]] = ()) -> None:
+    def _report(
+        self, events: Sequence[Claimed], counted: set[int], taken: Sequence[tuple[int, Claimed]] = (), *, lanes_freed: bool = True
+    ) -> None:
         if len(counted) < len(events):
             for event in events:
                 if event.id not in counted:
                     log.warning("a settlement did not count: the event is another's, or was settled before", event_id=event.id)
-        self._ended([event.id for event in events], taken=taken)
+        self._ended([event.id for event in events], taken=taken, lanes_freed=lanes_freed)

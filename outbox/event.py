@@ -15,6 +15,8 @@ from outbox.errors import InvalidEvent
 
 KIND = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,119}")
 SOURCE = re.compile(r"[a-z][a-z0-9_:-]{0,59}")
+SURROGATE = re.compile(r"[\ud800-\udfff]")
+ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")  # not in a text that merely spells it, whose backslash is itself escaped
 MAX_PAYLOAD_BYTES = 1_048_576
 
 
@@ -44,6 +46,7 @@ class Event:
 
     def payload_json(self) -> str:
         """The payload as JSON text. Raises InvalidEvent when it is none, or breaks a rule of outbox.stage()."""
+        _check_types(self)
         if not KIND.fullmatch(self.kind):
             raise InvalidEvent(f"kind {self.kind[:60]!r} is not a word of letters, digits, dots, dashes or colons (at most 120)")
         if not SOURCE.fullmatch(self.source):
@@ -51,6 +54,8 @@ class Event:
         for name, value in (("key", self.key), ("lane", self.lane)):
             if value is not None and (not 1 <= len(value) <= 400 or "\x00" in value):
                 raise InvalidEvent(f"{name} has 1 to 400 characters and no NUL")
+            if value is not None and SURROGATE.search(value):
+                raise InvalidEvent(f"{name} holds half of a surrogate pair, which is no character")
         if self.due_at is not None and self.due_at.tzinfo is None:
             raise InvalidEvent("due_at needs a time zone: datetime.now(UTC) + timedelta(...)")
         try:
@@ -66,9 +71,20 @@ class Event:
             raise InvalidEvent(
                 f"the payload of {self.kind} has {len(encoded)} bytes, the limit is {MAX_PAYLOAD_BYTES}; stage a reference instead"
             )
-        if b"\\u0000" in encoded or b"\x00" in encoded:
+        if ESCAPED_NUL.search(encoded):
             raise InvalidEvent(f"the payload of {self.kind} holds a NUL character, which Postgres cannot keep in JSON")
         return str(text)
+
+
+def _check_types(event: Event) -> None:
+    """A UUID as a key, or a date as a text, is the usual slip; drivers would each say it in their own way."""
+    texts: dict[str, object] = {"kind": event.kind, "source": event.source, "key": event.key or "", "lane": event.lane or ""}
+    for name, value in texts.items():
+        if not isinstance(value, str):
+            raise InvalidEvent(f"{name} is a {type(value).__name__}, not a text: pass str(...)")
+    due_at: object = event.due_at
+    if due_at is not None and not isinstance(due_at, datetime):
+        raise InvalidEvent(f"due_at is a {type(due_at).__name__}, not a datetime")
 
 
 class Claimed(NamedTuple):

@@ -1,0 +1,39 @@
+"""Events to drain: 618-byte payloads with keys of their own, spread over lanes, staged in batches as a receiver stages them."""
+
+import json
+import random
+import time
+import uuid
+from typing import Final
+
+from outbox import db
+from outbox.store import events
+from outbox.store.events import Arrival
+
+PAYLOAD: Final = json.dumps({"n": 12345, "text": "y" * 593}).encode()
+KIND: Final = "bench.noop"
+BATCH: Final = 1000
+
+
+async def stage(connection: db.Connection, count: int, *, lanes: int = 0, lane: str | None = None) -> float:
+    """Stages `count` events over `lanes` lanes (0: none), or all in one; returns the events per second."""
+    rng = random.Random(7)
+    began = time.perf_counter()
+    for _ in range(0, count, BATCH):
+        batch = [
+            Arrival("ghl", KIND, str(uuid.UUID(int=rng.getrandbits(128))), lane or (f"lane-{rng.randrange(lanes)}" if lanes else None), PAYLOAD)
+            for _ in range(BATCH)
+        ]
+        await events.stage_many(connection, batch, timeout_s=60)
+    return count / (time.perf_counter() - began)
+
+
+async def add_waiting_retries(connection: db.Connection, count: int) -> None:
+    """Lanes that wait an hour for their next attempt."""
+    await db.fetch(
+        connection,
+        """insert into outbox.busy (lane, event_id, urgency, due_at, attempt, failures, why)
+           select hashtextextended('retry-' || n, 0), -n, 0, now() + interval '1 hour', 2, 1, 'retry' from generate_series(1, $1::int) n""",
+        count,
+        timeout_s=60,
+    )

@@ -1,0 +1,46 @@
+"""A Postgres of the benchmark's own, set so that no checkpoint falls into some runs and not into others; a fresh database for each case."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from outbox import db
+from outbox.embedded import Embedded, find_binaries, temporary_folder
+from outbox.migrate import migrate
+
+OPTIONS = {"shared_buffers": "1GB", "max_wal_size": "8GB", "max_connections": "200", "checkpoint_timeout": "1h"}
+
+
+@contextmanager
+def server() -> Iterator[Embedded]:
+    """Durable as by default: fsync, synchronous_commit and full_page_writes are on."""
+    with temporary_folder() as folder, Embedded(folder / "postgres", binaries=find_binaries(None), options=OPTIONS) as running:
+        yield running
+
+
+@asynccontextmanager
+async def database(running: Embedded, name: str, *, migrated: bool = True) -> AsyncIterator[str]:
+    """A fresh database, dropped afterwards, so that one case's dead rows do not slow the next. Yields its connection string."""
+    admin = await db.connect(running.dsn("postgres"), name="bench:admin", timeout_s=120)
+    await admin.execute(f"drop database if exists {name} with (force)")
+    await admin.execute(f"create database {name}")
+    try:
+        if migrated:
+            connection = await db.connect(running.dsn(name), name="bench:migrate", timeout_s=60)
+            await migrate(connection)
+            await connection.close()
+        yield running.dsn(name)
+    finally:
+        await admin.execute(f"drop database if exists {name} with (force)")
+        await admin.close()
+
+
+async def wal_bytes(connection: db.Connection) -> int:
+    """Bytes of WAL since the server was made."""
+    return int(await db.fetchval(connection, "select (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint"))
+
+
+async def transactions(connection: db.Connection) -> int:
+    """Transactions of this database, as far as its sessions have reported them: read after they have closed."""
+    await asyncio.sleep(1.5)
+    return int(await db.fetchval(connection, "select xact_commit + xact_rollback from pg_stat_database where datname = current_database()"))

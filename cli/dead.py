@@ -1,0 +1,291 @@
+"""`postroom dead`: dead letters, found, retried, discarded; singly, by filter, or all. Every act is written to the audit."""
+
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from cli.database import ask
+from cli.errors import Code, Failed, Usage
+from cli.events import show_story
+from cli.options import LARGEST_ID, Before, EventId, Json, Limit, moment
+from cli.output import count, emit, err, facts, plain, progress, table
+from cli.who import operator
+from outbox.db import Pool
+from outbox.store import audit, dead
+from outbox.store.dead import Filter
+from outbox.timeline import Entry, iso, story
+
+BATCH = 500
+
+app = typer.Typer(
+    invoke_without_command=True,
+    help="List dead letters, newest first; group them by cause; show, retry or discard them.\n\n"
+    "Examples:\n\n    postroom dead groups\n\n    postroom dead retry 1234\n\n    postroom dead retry --group 1a2b3c4d --yes",
+)
+
+Ids = Annotated[list[int] | None, typer.Argument(metavar="[ID]...", min=1, max=LARGEST_ID, help="The dead letters' ids.", show_default=False)]
+Kind = Annotated[str | None, typer.Option(help="Only of this kind.")]
+Source = Annotated[str | None, typer.Option(help="Only of this source.")]
+Lane = Annotated[str | None, typer.Option(help="Only of this lane.")]
+Group = Annotated[str | None, typer.Option(help="Only of this cause, as `postroom dead groups` names it.")]
+Since = Annotated[str | None, typer.Option(metavar="TIME", help="Only those that died since: a time, or 2h for the last two hours.")]
+Until = Annotated[str | None, typer.Option(metavar="TIME", help="Only those that died before.")]
+All = Annotated[bool, typer.Option("--all", help="All dead letters.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say how many it would be, and do nothing.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, even when it is more than one.")]
+
+
+@app.callback()
+def list_dead(
+    context: typer.Context,
+    kind: Kind = None,
+    source: Source = None,
+    lane: Lane = None,
+    group: Group = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = 20,
+    before: Before = None,
+    as_json: Json = False,
+) -> None:
+    if context.invoked_subcommand is not None:
+        return
+    which = _filter(kind, source, lane, group, since, until)
+
+    async def find(pool: Pool) -> list[Entry]:
+        return [_entry(row) for row in await dead.find(pool, which, before=before, limit=limit)]
+
+    found = ask(find)
+
+    def human(console: Console) -> None:
+        if not found:
+            console.print("No dead letters.")
+            return
+        rows = [(d["id"], d["died_at"][:19].replace("T", " "), d["kind"], d["lane"], d["attempts"], d["group"], d["reason"]) for d in found]
+        console.print(
+            table("", ("id", "died", "kind", "lane", "tries", "group", "reason"), rows, narrow=frozenset({"id", "died", "group"}))
+        )
+
+    emit({"dead_letters": found}, as_json=as_json, human=human)
+
+
+@app.command("groups")
+def groups(as_json: Json = False) -> None:
+    """Dead letters by cause, the latest first. One cause has one name, whatever ids its messages hold.
+
+    Example:
+
+        postroom dead groups
+    """
+
+    async def find(pool: Pool) -> list[dict[str, Any]]:
+        rows = await dead.groups(pool)
+        return [
+            {
+                "group": row["fingerprint"],
+                "dead": row["dead"],
+                "lanes": row["lanes"],
+                "first_at": iso(row["first_at"]),
+                "last_at": iso(row["last_at"]),
+                "kind": row["kind"],
+                "reason": row["reason"],
+                "example": row["example"],
+            }
+            for row in rows
+        ]
+
+    found = ask(find)
+
+    def human(console: Console) -> None:
+        if not found:
+            console.print("No dead letters.")
+            return
+        columns = ("group", "dead", "lanes", "kind", "example", "reason")
+        console.print(table("", columns, [[g[c] for c in columns] for g in found], narrow=frozenset({"group", "example"})))
+
+    emit({"groups": found}, as_json=as_json, human=human)
+
+
+@app.command("show")
+def show(event_id: EventId, as_json: Json = False) -> None:
+    """One dead letter: why it died, and its timeline.
+
+    Example:
+
+        postroom dead show 1234
+    """
+
+    async def read(pool: Pool) -> tuple[Entry, Entry]:
+        row, told = await dead.one(pool, event_id), await story(pool, event_id)
+        if row is None or told is None:
+            raise Failed(f"{event_id} is no dead letter. `postroom dead` lists those there are.")
+        return _entry(row), told
+
+    letter, told = ask(read)
+
+    def human(console: Console) -> None:
+        console.print(facts({"died": letter["died_at"], "group": letter["group"], "reason": letter["reason"]}))
+        show_story(console, told)
+        console.print(f"\nTo try again: postroom dead retry {event_id}")
+
+    emit({**letter, "story": told}, as_json=as_json, human=human)
+
+
+@app.command("retry")
+def retry(
+    ids: Ids = None,
+    kind: Kind = None,
+    source: Source = None,
+    lane: Lane = None,
+    group: Group = None,
+    since: Since = None,
+    until: Until = None,
+    everything: All = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Put dead letters back into the queue. A retry repeats no finished step.
+
+    Examples:
+
+        postroom dead retry 1234 1235 --yes
+
+        postroom dead retry --kind appointment.created --since 2h --dry-run
+
+        postroom dead retry --all --yes
+    """
+    which = _filter(kind, source, lane, group, since, until)
+
+    async def again(pool: Pool, some: Sequence[int]) -> list[int]:
+        return await dead.retry(pool, some, by=operator())
+
+    _act("retried", ids or [], which, again, everything=everything, dry_run=dry_run, yes=yes, as_json=as_json)
+
+
+@app.command("discard")
+def discard(
+    reason: Annotated[str, typer.Option(help="Why; it is kept with the event.")],
+    ids: Ids = None,
+    kind: Kind = None,
+    source: Source = None,
+    lane: Lane = None,
+    group: Group = None,
+    since: Since = None,
+    until: Until = None,
+    everything: All = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Settle dead letters as skipped: nobody will try them again.
+
+    Example:
+
+        postroom dead discard 1234 --reason "the contact asked to be forgotten"
+    """
+    if not reason.strip() or len(reason) > 400:
+        raise Usage("--reason: say why, in at most 400 characters.")
+    which = _filter(kind, source, lane, group, since, until)
+
+    async def away(pool: Pool, some: Sequence[int]) -> list[int]:
+        return await dead.discard(pool, some, by=operator(), reason=reason.strip())
+
+    _act("discarded", ids or [], which, away, everything=everything, dry_run=dry_run, yes=yes, as_json=as_json, reason=reason.strip())
+
+
+def _act(
+    what: str,
+    ids: list[int],
+    which: Filter,
+    act: Callable[[Pool, Sequence[int]], Awaitable[list[int]]],
+    *,
+    everything: bool,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+    reason: str | None = None,
+) -> None:
+    """Finds, asks, acts in batches, audits. Exit 1 when an id that was named is no dead letter."""
+    is_filtered = which != Filter()
+    if (bool(ids), is_filtered, everything).count(True) != 1:
+        raise Usage("Name dead letters by their ids, or by a filter (--kind, --source, --lane, --group, --since, --until), or --all.")
+
+    async def run(pool: Pool) -> dict[str, Any]:
+        chosen = sorted(set(ids)) if ids else await _matching(pool, which)
+        if dry_run:
+            still = chosen if not ids else [one for one in chosen if await dead.one(pool, one) is not None]
+            return {"dry_run": True, what: 0, "would_be": len(still), "ids": still, "not_dead": sorted(set(chosen) - set(still))}
+        _confirm(what, len(chosen), yes=yes, as_json=as_json)
+        acted: list[int] = []
+        with progress(quiet=as_json or len(chosen) <= BATCH) as bar:
+            task = bar.add_task(what, total=len(chosen))
+            for start in range(0, len(chosen), BATCH):
+                acted += await act(pool, chosen[start : start + BATCH])
+                bar.advance(task, len(chosen[start : start + BATCH]))
+        target = ",".join(map(str, ids))[:400] if ids else "all" if everything else _words(which)
+        await audit.write(
+            pool, who=operator(), via="cli", what=f"dead-letters.{what}", target=target, reason=reason, result={what: len(acted)}
+        )
+        return {"dry_run": False, what: len(acted), "ids": acted, "not_dead": sorted(set(chosen) - set(acted)) if ids else []}
+
+    done = ask(run)
+
+    def human(console: Console) -> None:
+        if dry_run:
+            console.print(f"{count(done['would_be'], 'dead letter')} would be {what}.")
+        else:
+            console.print(f"{count(done[what], 'dead letter')} {what}.")
+        if done["not_dead"]:
+            console.print(f"No dead letter: {', '.join(map(str, done['not_dead']))}.")
+
+    emit(done, as_json=as_json, human=human)
+    if done["not_dead"]:
+        raise typer.Exit(Code.FAILED)
+
+
+async def _matching(pool: Pool, which: Filter) -> list[int]:
+    """The ids that a filter finds now; what dies meanwhile is not among them."""
+    found: list[int] = []
+    before: int | None = None
+    while page := await dead.find(pool, which, before=before, limit=BATCH):
+        found += [row["id"] for row in page]
+        before = found[-1]
+    return sorted(found)
+
+
+def _confirm(what: str, number: int, *, yes: bool, as_json: bool) -> None:
+    if number <= 1 or yes:
+        return
+    if as_json or not sys.stdin.isatty():
+        raise Usage(f"{count(number, 'dead letter')} would be {what}: add --yes (or look first with --dry-run).")
+    err().print(f"{count(number, 'dead letter')} will be {what}. Go on? [y/N] ", end="")
+    if input().strip().lower() not in ("y", "yes"):
+        raise Failed("Nothing was done.")
+
+
+def _filter(kind: str | None, source: str | None, lane: str | None, group: str | None, since: str | None, until: str | None) -> Filter:
+    return Filter(kind, source, lane, group, moment(since, option="--since"), moment(until, option="--until"))
+
+
+def _words(which: Filter) -> str:
+    return ", ".join(f"{name} {plain(value)}" for name, value in asdict(which).items() if value is not None)[:400]
+
+
+def _entry(row: Any) -> Entry:
+    return {
+        "id": row["id"],
+        "died_at": iso(row["died_at"]),
+        "attempts": row["attempt"],
+        "group": row["fingerprint"],
+        "reason": row["reason"],
+        "source": row["source"],
+        "kind": row["kind"],
+        "key": row["key"],
+        "lane": row["lane"],
+        "staged_at": iso(row["staged_at"]),
+    }

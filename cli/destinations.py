@@ -1,0 +1,111 @@
+"""`postroom destinations`: whom we write to, what flows, what is paused and what waits for it."""
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from cli.database import ask
+from cli.errors import Usage
+from cli.options import Json, duration_s
+from cli.output import emit, table
+from cli.who import operator
+from dispatcher.routes import ROUTES
+from outbox.db import Pool
+from outbox.store import audit, destinations, lanes
+from outbox.timeline import iso
+
+KNOWN = sorted({route.destination for route in ROUTES.values() if route.destination is not None})
+
+app = typer.Typer(
+    invoke_without_command=True,
+    help="List destinations; pause one by hand; let it flow again. While one is paused its events wait, at no cost, and everything else flows."
+    "\n\nExamples:\n\n    postroom destinations\n\n    postroom destinations pause ghl --for 2h --why maintenance\n\n    postroom destinations resume ghl",
+)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help=f"One of: {', '.join(KNOWN)}.")]
+
+
+@app.callback()
+def list_destinations(context: typer.Context, as_json: Json = False) -> None:
+    if context.invoked_subcommand is not None:
+        return
+    found = ask(standings)
+
+    def human(console: Console) -> None:
+        columns = ("name", "state", "waiting", "since", "for_s", "by", "why")
+        console.print(table("", columns, [[entry[name] for name in columns] for entry in found], narrow=frozenset({"name", "state"})))
+
+    emit({"destinations": found}, as_json=as_json, human=human)
+
+
+@app.command("pause")
+def pause(
+    name: Name,
+    lasting: Annotated[str | None, typer.Option("--for", metavar="DURATION", help="Resume by itself after 30m, 2h, 1d. Absent: until resumed.")] = None,
+    why: Annotated[str, typer.Option(help="Kept with the pause.")] = "paused by hand",
+    as_json: Json = False,
+) -> None:
+    """Stop calling a destination. Its events wait; none is lost, none is buried.
+
+    Example:
+
+        postroom destinations pause notion --for 30m
+    """
+    _check(name)
+    seconds = duration_s(lasting, option="--for") if lasting is not None else None
+
+    async def act(pool: Pool) -> None:
+        await destinations.pause(pool, name, why=why[:400], by=operator(), seconds=seconds)
+        await audit.write(pool, who=operator(), via="cli", what="destination.pause", target=name, reason=why[:400])
+
+    ask(act)
+    until = f"for {lasting}" if lasting else f"until `postroom destinations resume {name}`"
+    emit({"name": name, "state": "paused", "for_s": seconds}, as_json=as_json, human=lambda console: console.print(f"{name} is paused {until}."))
+
+
+@app.command("resume")
+def resume(name: Name, as_json: Json = False) -> None:
+    """Let a destination flow again, whether a person or a failure stopped it.
+
+    Example:
+
+        postroom destinations resume ghl
+    """
+    _check(name)
+
+    async def act(pool: Pool) -> bool:
+        changed = await destinations.resume(pool, name, by=operator())
+        await audit.write(pool, who=operator(), via="cli", what="destination.resume", target=name)
+        return changed
+
+    changed = ask(act)
+    words = "flows again" if changed else "was flowing already"
+    emit({"name": name, "state": "flowing", "changed": changed}, as_json=as_json, human=lambda console: console.print(f"{name} {words}."))
+
+
+async def standings(pool: Pool) -> list[dict[str, Any]]:
+    """Every known destination with its state and how many events wait for it."""
+    rows = {row["name"]: row for row in await destinations.every(pool)}
+    held = await lanes.held(pool)
+    found: list[dict[str, Any]] = []
+    for name in sorted({*KNOWN, *rows, *held}):
+        row, (waiting, oldest) = rows.get(name), held.get(name, (0, None))
+        found.append(
+            {
+                "name": name,
+                "state": row["state"] if row else "flowing",
+                "waiting": waiting,
+                "oldest": oldest,
+                "since": iso(row["since"]) if row else None,
+                "for_s": round(row["until_s"]) if row and row["until_s"] is not None else None,
+                "by": row["by_whom"] if row else None,
+                "why": row["why"] if row else None,
+            }
+        )
+    return found
+
+
+def _check(name: str) -> None:
+    if name not in KNOWN:
+        raise Usage(f"There is no destination {name[:60]!r}. There are: {', '.join(KNOWN)}.")

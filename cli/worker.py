@@ -1,0 +1,46 @@
+"""`postroom worker`: a dispatcher process."""
+
+from cli import running
+from cli.database import database
+from cli.lifeline import say_ready
+from cli.options import StopWithParent
+from outbox.config import DatabaseSettings
+
+
+def command(stop_with_parent: StopWithParent = False) -> None:
+    """Run a dispatcher: it drains the outbox until it is told to stop. Several may run at once.
+
+    SIGTERM or Ctrl-C: no new events; what runs gets POSTROOM_GRACE_SECONDS to finish, the rest is handed back. A second signal
+    hands back at once. A database that is away is waited for.
+
+    Examples:
+
+        postroom worker
+
+        POSTROOM_CONCURRENCY=50 postroom worker
+    """
+    from dispatcher.config import DispatcherSettings
+
+    settings, own = DatabaseSettings.read(), DispatcherSettings.read()
+    running.configure_log(settings)
+    with database(settings, keep=True) as dsn:
+        running.run(_work(dsn, settings, own, say=stop_with_parent), stop_with_parent=stop_with_parent)
+
+
+async def _work(dsn: str, settings: DatabaseSettings, own: "DispatcherSettings", *, say: bool) -> None:
+    from dispatcher.routes import ROUTES
+    from dispatcher.service import Dispatcher, Stop
+    from dispatcher.services import services
+
+    stop = Stop()
+    running.on_signals(stop.ask)
+    direct = settings.direct_url.get_secret_value() if settings.direct_url is not None else None
+    unsaid = [say]
+
+    def ready() -> None:
+        if unsaid.pop():
+            say_ready()
+        unsaid.append(False)
+
+    async with services(dsn, own) as shared:
+        await Dispatcher(dsn, shared, ROUTES, direct_dsn=direct, keep_days=settings.retention_days).run(stop, ready=ready)

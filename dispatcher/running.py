@@ -1,0 +1,28 @@
+"""An event at work in this process: what was claimed, by which route it goes, since when."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from outbox.event import Claimed
+
+if TYPE_CHECKING:
+    from dispatcher.routes import Route
+
+
+@dataclass(slots=True)
+class Running:
+    """`started` on this process's monotonic clock; `followers` are covered by it; `streak`: how many its lane had in a row."""
+
+    event: Claimed
+    route: "Route"
+    started: float
+    followers: tuple[int, ...] = ()
+    streak: int = 0
+    task: "asyncio.Task[None] | None" = None
+    timed_out: bool = False
+
+    def took_ms(self) -> int:
+        """Milliseconds since it started."""
+        return int((time.monotonic() - self.started) * 1000)

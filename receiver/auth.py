@@ -1,0 +1,84 @@
+"""Who is asking: bearer tokens of operators and viewers. Owns no session and no cookie.
+
+A token is compared by its SHA-256 with every configured one, so that neither order nor length shows in the time taken. Wrong tokens are
+few per address; after that nothing is compared for a while. Without a configured token there is no way in.
+"""
+
+import hashlib
+import hmac
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from outbox.log import get_logger
+from receiver.config import AdminToken, Role
+from receiver.errors import Problem, busy
+from receiver.limits import Buckets
+
+log = get_logger(__name__)
+
+WRONG_PER_S = 1 / 10
+WRONG_BURST = 10
+_CHALLENGE = 'Bearer realm="postroom"'
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """Somebody who showed a token."""
+
+    name: str
+    role: Role
+
+
+class Gate:
+    """Lets in who has a token. One for each process."""
+
+    def __init__(self, admins: Sequence[AdminToken]) -> None:
+        self._admins = tuple(admins)
+        self._wrong = Buckets(per_s=WRONG_PER_S, burst=WRONG_BURST)
+
+    def let_in(self, headers: Iterable[tuple[bytes, bytes]], *, needs: Role, address: str, now: float) -> Operator:
+        """Who asks. Raises Problem: 503 nobody is configured, 429 too many wrong tokens, 401 no or a wrong one, 403 a viewer may not."""
+        if not self._admins:
+            raise Problem(
+                503,
+                "no-admins",
+                "The operators' API is switched off",
+                "No token is configured: set POSTROOM_ADMIN_TOKENS to name:role:token (roles viewer and operator) and restart.",
+                headers={"retry-after": "600"},
+            )
+        shown = _bearer(headers)
+        if shown is None:
+            raise _unauthorised("Send the header Authorization: Bearer <token>, once.", _CHALLENGE)
+        wait_s = self._wrong.wait_s(address, now=now)
+        if wait_s > 0:
+            raise busy("Too many wrong tokens from this address.", retry_after_s=math.ceil(wait_s))
+        operator = self.find(shown)
+        if operator is None:
+            self._wrong.take(address, now=now)
+            log.warning("a wrong token was shown to the API")
+            raise _unauthorised("This token is not known.", f'{_CHALLENGE}, error="invalid_token"')
+        if not operator.role.includes(needs):
+            raise Problem(403, "forbidden", "Not with this token", "This needs the role operator; the token is a viewer's.")
+        return operator
+
+    def find(self, token: str) -> Operator | None:
+        """Whose token this is."""
+        digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+        found: Operator | None = None
+        for admin in self._admins:
+            if hmac.compare_digest(admin.digest, digest):
+                found = Operator(admin.name, admin.role)
+        return found
+
+
+def _bearer(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    values = [value for name, value in headers if name == b"authorization"]
+    if len(values) != 1:
+        return None
+    scheme, _, token = values[0].decode("utf-8", "surrogateescape").strip().partition(" ")
+    return (token.strip() or None) if scheme.lower() == "bearer" else None
+
+
+def _unauthorised(detail: str, challenge: str) -> Problem:
+    return Problem(401, "unauthorised", "Who is asking?", detail, headers={"www-authenticate": challenge})

@@ -1,0 +1,22 @@
+"""What one receiver process has at hand while it serves: made when it starts, shared by every request, gone when it stops."""
+
+from dataclasses import dataclass
+
+from outbox.db import Pool
+from receiver.auth import Gate
+from receiver.handshakes import NotionTokens
+from receiver.intake import Intake
+from receiver.ledger import Ledger
+from receiver.webhooks import Webhooks
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """The parts of a running receiver."""
+
+    pool: Pool
+    intake: Intake
+    ledger: Ledger
+    notion: NotionTokens
+    webhooks: Webhooks
+    gate: Gate
