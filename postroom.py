@@ -5,22 +5,51 @@ Refuses to do anything itself; what a command does stands in the file of its nam
 
 import os
 import sys
+from collections.abc import Iterable
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
 
 import typer
 
-from cli import dead, demo, destinations, doctor, events, handshake, migrate, send, simulate, stage, up, web, worker
 from cli.errors import EXIT_CODES, Code, explain
 
-app = typer.Typer(
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog=EXIT_CODES,
-)
+RUN, LOOK = "Run", "Look and act"
+COMMANDS = {
+    "up": RUN,
+    "demo": RUN,
+    "migrate": RUN,
+    "web": RUN,
+    "worker": RUN,
+    "simulate": RUN,
+    "doctor": LOOK,
+    "events": LOOK,
+    "dead": LOOK,
+    "destinations": LOOK,
+    "handshake": LOOK,
+    "stage": LOOK,
+    "send": LOOK,
+}
+
+
+def assembled(names: Iterable[str]) -> typer.Typer:
+    """The program with these commands. Each is the module of that name in cli/: `command` or, with commands of its own, `app`."""
+    app = typer.Typer(
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        no_args_is_help=True,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        epilog=EXIT_CODES,
+    )
+    app.callback()(postroom)
+    for name in names:
+        module = import_module(f"cli.{name}")
+        if hasattr(module, "app"):
+            app.add_typer(module.app, name=name, rich_help_panel=COMMANDS[name], epilog=EXIT_CODES)
+        else:
+            app.command(name, rich_help_panel=COMMANDS[name], epilog=EXIT_CODES)(module.command)
+    return app
 
 
 def _version(wanted: bool) -> None:
@@ -32,7 +61,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def postroom(
     _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")] = False,
 ) -> None:
@@ -43,33 +71,19 @@ def postroom(
     """
 
 
-RUN, LOOK = "Run", "Look and act"
-app.command("up", rich_help_panel=RUN)(up.command)
-app.command("demo", rich_help_panel=RUN)(demo.command)
-app.command("migrate", rich_help_panel=RUN)(migrate.command)
-app.command("web", rich_help_panel=RUN)(web.command)
-app.command("worker", rich_help_panel=RUN)(worker.command)
-app.command("simulate", rich_help_panel=RUN)(simulate.command)
-app.command("doctor", rich_help_panel=LOOK)(doctor.command)
-app.command("stage", rich_help_panel=LOOK)(stage.command)
-app.add_typer(send.app, name="send", rich_help_panel=LOOK)
-app.add_typer(events.app, name="events", rich_help_panel=LOOK)
-app.add_typer(dead.app, name="dead", rich_help_panel=LOOK)
-app.add_typer(destinations.app, name="destinations", rich_help_panel=LOOK)
-app.add_typer(handshake.app, name="handshake", rich_help_panel=LOOK)
-
-
 def main() -> None:
     """Runs the command of sys.argv and exits."""
     try:
         _check_arguments(sys.argv[1:])
-        code = typer.main.get_command(app).main(prog_name="postroom", standalone_mode=False)
+        # One command is not slowed by what the others import; help and typing errors need them all.
+        named = [name for name in sys.argv[1:2] if name in COMMANDS]
+        code = typer.main.get_command(assembled(named or COMMANDS)).main(prog_name="postroom", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read our output has seen enough; flushing at exit must not complain again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(Code.FINE)
-    except (Exception, KeyboardInterrupt) as problem:  # the last stop: everything ends as one line and a code
+    except (Exception, KeyboardInterrupt) as problem:  # noqa: BLE001 -- the last stop: everything ends as one line and a code
         line, code = explain(problem)
         if line:
             sys.stderr.write(f"postroom: {line}\n")

@@ -68,7 +68,7 @@ create table outbox.busy (                        -- the lanes that are not free
   check ((owner is null) <> (due_at is null))
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off);
 create index busy_due on outbox.busy (due_at) where owner is null;
-create index busy_held on outbox.busy (why, event_id) where owner is null and due_at = 'infinity';
+create index busy_held on outbox.busy (why, urgency, event_id) where owner is null and due_at = 'infinity';
 
 create table outbox.delayed (
   due_at   timestamptz not null,
@@ -249,8 +249,9 @@ begin
   return null;
 end $$;
 
--- Attaches that trigger. `columns` maps our names (id, status, starts_at, ends_at, contact_id, title, notes) to the table's own;
--- `statuses` maps the app's status words to ours (scheduled, confirmed, cancelled, completed). Called again, it replaces the mapping.
+-- Attaches that trigger. `columns` maps our names (id, status, starts_at, ends_at, contact_id, title, notes) to the table's own (null:
+-- leave it out); `statuses` maps the app's status words to ours (scheduled, confirmed, cancelled, completed). Called again, it replaces
+-- the mapping.
 create function outbox.watch("table" regclass, columns jsonb default '{}', statuses jsonb default '{}') returns void
 language plpgsql as $$
 declare
@@ -258,10 +259,19 @@ declare
   mapping  jsonb := '{}';
   pair     record;
 begin
+  if jsonb_typeof(columns) is distinct from 'object' or jsonb_typeof(statuses) is distinct from 'object' then
+    raise exception 'outbox.watch: columns and statuses are JSON objects' using errcode = 'invalid_parameter_value';
+  end if;
+  for pair in select key, value from jsonb_each_text(statuses) loop
+    if pair.value is null or pair.value not in ('scheduled', 'confirmed', 'cancelled', 'completed') then
+      raise exception 'outbox.watch: status % is mapped to %, which is not one of scheduled, confirmed, cancelled, completed',
+        quote_literal(pair.key), quote_nullable(pair.value) using errcode = 'invalid_parameter_value';
+    end if;
+  end loop;
   for pair in select key, value from jsonb_each_text(columns) loop
     if not defaults ? pair.key then
       raise exception 'outbox.watch: % is not one of id, status, starts_at, ends_at, contact_id, title, notes', quote_literal(pair.key) using errcode = 'invalid_parameter_value';
-    elsif not exists (select from pg_attribute a where a.attrelid = "table" and a.attname = pair.value and a.attnum > 0 and not a.attisdropped) then
+    elsif pair.value is not null and not exists (select from pg_attribute a where a.attrelid = "table" and a.attname = pair.value and a.attnum > 0 and not a.attisdropped) then
       raise exception 'outbox.watch: table % has no column %', "table", quote_ident(pair.value) using errcode = 'undefined_column';
     end if;
   end loop;
@@ -440,3 +450,10 @@ create table crm.appointments (
   check (ends_at > starts_at)
 );
 create index appointments_contact on crm.appointments (contact_id, starts_at);
+
+-- ───────────────────────────────────────────────────────────────────────────────────────────────── who may call what
+
+-- Nobody but the owner, until it is granted. An app's role needs no more than
+--   grant usage on schema outbox to app; grant execute on function outbox.stage to app;
+-- outbox.stage and the trigger of outbox.watch run with the owner's rights, so the role cannot read an event, its own neither.
+revoke execute on all functions in schema outbox from public;

@@ -1,4 +1,7 @@
-"""One dispatcher process with a no-op handler: `python -m benchmarks.drainer DSN CONCURRENCY`. Says "ready", works until its input ends, then reports."""
+"""One dispatcher process with a no-op handler: `python -m benchmarks.drainer DSN CONCURRENCY`.
+
+Says "ready", works until its input ends, then reports as one JSON line.
+"""
 
 import asyncio
 import json

@@ -21,7 +21,9 @@ async def stage(connection: db.Connection, count: int, *, lanes: int = 0, lane: 
     began = time.perf_counter()
     for _ in range(0, count, BATCH):
         batch = [
-            Arrival("ghl", KIND, str(uuid.UUID(int=rng.getrandbits(128))), lane or (f"lane-{rng.randrange(lanes)}" if lanes else None), PAYLOAD)
+            Arrival(
+                "ghl", KIND, str(uuid.UUID(int=rng.getrandbits(128))), lane or (f"lane-{rng.randrange(lanes)}" if lanes else None), PAYLOAD
+            )
             for _ in range(BATCH)
         ]
         await events.stage_many(connection, batch, timeout_s=60)

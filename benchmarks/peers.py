@@ -1,6 +1,7 @@
 """The peers' drains on the same server in the same run: pgqueuer and procrastinate, configured for throughput as their own docs advise.
 
-Run as `python -m benchmarks.peers NAME DSN EVENTS`: prepares, enqueues, drains, prints one JSON line. Their handlers parse the same payload.
+Run as `python -m benchmarks.peers NAME DSN EVENTS`: prepares, enqueues, drains, prints one JSON line. Their handlers
+parse the same payload.
 """
 
 import asyncio

@@ -73,7 +73,10 @@ class Child:
         try:
             while not self._stopping.is_set():
                 started = time.monotonic()
-                status = await self._run()
+                try:
+                    status = await self._run()
+                except OSError as problem:  # no process, no memory, no program any more
+                    status = problem.errno or 1
                 if self._stopping.is_set():
                     return
                 if not self._ready.done():

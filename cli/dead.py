@@ -13,21 +13,20 @@ from cli.errors import Code, Failed, Usage
 from cli.events import show_story
 from cli.options import LARGEST_ID, Before, EventId, Json, Limit, moment
 from cli.output import count, emit, err, facts, plain, progress, table
-from cli.who import operator
-from outbox.db import Pool
-from outbox.store import audit, dead
+from cli.who import note, operator
+from outbox import db
+from outbox.db import Connection, Pool
+from outbox.store import dead
 from outbox.store.dead import Filter
 from outbox.timeline import Entry, iso, story
 
 BATCH = 500
 
-app = typer.Typer(
-    invoke_without_command=True,
-    help="List dead letters, newest first; group them by cause; show, retry or discard them.\n\n"
-    "Examples:\n\n    postroom dead groups\n\n    postroom dead retry 1234\n\n    postroom dead retry --group 1a2b3c4d --yes",
-)
+app = typer.Typer(invoke_without_command=True)
 
-Ids = Annotated[list[int] | None, typer.Argument(metavar="[ID]...", min=1, max=LARGEST_ID, help="The dead letters' ids.", show_default=False)]
+Ids = Annotated[
+    list[int] | None, typer.Argument(metavar="[ID]...", min=1, max=LARGEST_ID, help="The dead letters' ids.", show_default=False)
+]
 Kind = Annotated[str | None, typer.Option(help="Only of this kind.")]
 Source = Annotated[str | None, typer.Option(help="Only of this source.")]
 Lane = Annotated[str | None, typer.Option(help="Only of this lane.")]
@@ -52,6 +51,16 @@ def list_dead(
     before: Before = None,
     as_json: Json = False,
 ) -> None:
+    """List dead letters, newest first; group them by cause; show, retry or discard them.
+
+    Examples:
+
+        postroom dead groups
+
+        postroom dead retry 1234
+
+        postroom dead retry --group 1a2b3c4d --yes
+    """
     if context.invoked_subcommand is not None:
         return
     which = _filter(kind, source, lane, group, since, until)
@@ -161,8 +170,8 @@ def retry(
     """
     which = _filter(kind, source, lane, group, since, until)
 
-    async def again(pool: Pool, some: Sequence[int]) -> list[int]:
-        return await dead.retry(pool, some, by=operator())
+    async def again(connection: Connection, some: Sequence[int]) -> list[int]:
+        return await dead.retry(connection, some, by=operator())
 
     _act("retried", ids or [], which, again, everything=everything, dry_run=dry_run, yes=yes, as_json=as_json)
 
@@ -192,8 +201,8 @@ def discard(
         raise Usage("--reason: say why, in at most 400 characters.")
     which = _filter(kind, source, lane, group, since, until)
 
-    async def away(pool: Pool, some: Sequence[int]) -> list[int]:
-        return await dead.discard(pool, some, by=operator(), reason=reason.strip())
+    async def away(connection: Connection, some: Sequence[int]) -> list[int]:
+        return await dead.discard(connection, some, by=operator(), reason=reason.strip())
 
     _act("discarded", ids or [], which, away, everything=everything, dry_run=dry_run, yes=yes, as_json=as_json, reason=reason.strip())
 
@@ -202,7 +211,7 @@ def _act(
     what: str,
     ids: list[int],
     which: Filter,
-    act: Callable[[Pool, Sequence[int]], Awaitable[list[int]]],
+    act: Callable[[Connection, Sequence[int]], Awaitable[list[int]]],
     *,
     everything: bool,
     dry_run: bool,
@@ -225,12 +234,14 @@ def _act(
         with progress(quiet=as_json or len(chosen) <= BATCH) as bar:
             task = bar.add_task(what, total=len(chosen))
             for start in range(0, len(chosen), BATCH):
-                acted += await act(pool, chosen[start : start + BATCH])
-                bar.advance(task, len(chosen[start : start + BATCH]))
-        target = ",".join(map(str, ids))[:400] if ids else "all" if everything else _words(which)
-        await audit.write(
-            pool, who=operator(), via="cli", what=f"dead-letters.{what}", target=target, reason=reason, result={what: len(acted)}
-        )
+                some = chosen[start : start + BATCH]
+                with db.mapped():
+                    async with pool.acquire() as connection, connection.transaction():
+                        done = await act(connection, some)
+                        if done:
+                            await _note(connection, what, done, which, reason=reason, by_id=bool(ids))
+                acted += done
+                bar.advance(task, len(some))
         return {"dry_run": False, what: len(acted), "ids": acted, "not_dead": sorted(set(chosen) - set(acted)) if ids else []}
 
     done = ask(run)
@@ -249,13 +260,23 @@ def _act(
 
 
 async def _matching(pool: Pool, which: Filter) -> list[int]:
-    """The ids that a filter finds now; what dies meanwhile is not among them."""
+    """The ids that a filter finds now, oldest first; what dies meanwhile is not among them."""
     found: list[int] = []
-    before: int | None = None
-    while page := await dead.find(pool, which, before=before, limit=BATCH):
-        found += [row["id"] for row in page]
-        before = found[-1]
-    return sorted(found)
+    ceiling = (await dead.count(pool, which))["ceiling"]
+    while ceiling is not None and (page := await dead.portion(pool, which, ceiling=ceiling, above=found[-1] if found else 0, limit=BATCH)):
+        found += page
+    return found
+
+
+async def _note(connection: Connection, what: str, done: list[int], which: Filter, *, reason: str | None, by_id: bool) -> None:
+    """One line in the audit for each that was named, or one for a batch that a filter found."""
+    word = what.removesuffix("ed") if what == "discarded" else "retry"
+    if by_id:
+        for event_id in done:
+            await note(connection, word, target=event_id, reason=reason)
+        return
+    filters = {name: plain(value) for name, value in asdict(which).items() if value is not None}
+    await note(connection, f"{word} by filter", reason=reason, **filters, **{what: len(done)}, first=done[0], last=done[-1])
 
 
 def _confirm(what: str, number: int, *, yes: bool, as_json: bool) -> None:
@@ -270,10 +291,6 @@ def _confirm(what: str, number: int, *, yes: bool, as_json: bool) -> None:
 
 def _filter(kind: str | None, source: str | None, lane: str | None, group: str | None, since: str | None, until: str | None) -> Filter:
     return Filter(kind, source, lane, group, moment(since, option="--since"), moment(until, option="--until"))
-
-
-def _words(which: Filter) -> str:
-    return ", ".join(f"{name} {plain(value)}" for name, value in asdict(which).items() if value is not None)[:400]
 
 
 def _entry(row: Any) -> Entry:

@@ -9,25 +9,34 @@ from cli.database import ask
 from cli.errors import Usage
 from cli.options import Json, duration_s
 from cli.output import emit, table
-from cli.who import operator
+from cli.who import note, operator
 from dispatcher.routes import ROUTES
+from outbox import db
 from outbox.db import Pool
-from outbox.store import audit, destinations, lanes
+from outbox.store import destinations, lanes
 from outbox.timeline import iso
 
 KNOWN = sorted({route.destination for route in ROUTES.values() if route.destination is not None})
 
-app = typer.Typer(
-    invoke_without_command=True,
-    help="List destinations; pause one by hand; let it flow again. While one is paused its events wait, at no cost, and everything else flows."
-    "\n\nExamples:\n\n    postroom destinations\n\n    postroom destinations pause ghl --for 2h --why maintenance\n\n    postroom destinations resume ghl",
-)
+app = typer.Typer(invoke_without_command=True)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help=f"One of: {', '.join(KNOWN)}.")]
 
 
 @app.callback()
 def list_destinations(context: typer.Context, as_json: Json = False) -> None:
+    """List destinations; pause one by hand; let it flow again.
+
+    While one is paused its events wait, at no cost, and everything else flows.
+
+    Examples:
+
+        postroom destinations
+
+        postroom destinations pause ghl --for 2h --why maintenance
+
+        postroom destinations resume ghl
+    """
     if context.invoked_subcommand is not None:
         return
     found = ask(standings)
@@ -42,7 +51,9 @@ def list_destinations(context: typer.Context, as_json: Json = False) -> None:
 @app.command("pause")
 def pause(
     name: Name,
-    lasting: Annotated[str | None, typer.Option("--for", metavar="DURATION", help="Resume by itself after 30m, 2h, 1d. Absent: until resumed.")] = None,
+    lasting: Annotated[
+        str | None, typer.Option("--for", metavar="DURATION", help="Resume by itself after 30m, 2h, 1d. Absent: until resumed.")
+    ] = None,
     why: Annotated[str, typer.Option(help="Kept with the pause.")] = "paused by hand",
     as_json: Json = False,
 ) -> None:
@@ -56,12 +67,18 @@ def pause(
     seconds = duration_s(lasting, option="--for") if lasting is not None else None
 
     async def act(pool: Pool) -> None:
-        await destinations.pause(pool, name, why=why[:400], by=operator(), seconds=seconds)
-        await audit.write(pool, who=operator(), via="cli", what="destination.pause", target=name, reason=why[:400])
+        with db.mapped():
+            async with pool.acquire() as connection, connection.transaction():
+                await destinations.pause(connection, name, why=why[:400], by=operator(), seconds=seconds)
+                await note(connection, "pause", target=name, reason=why[:400], seconds=seconds)
 
     ask(act)
     until = f"for {lasting}" if lasting else f"until `postroom destinations resume {name}`"
-    emit({"name": name, "state": "paused", "for_s": seconds}, as_json=as_json, human=lambda console: console.print(f"{name} is paused {until}."))
+    emit(
+        {"name": name, "state": "paused", "for_s": seconds},
+        as_json=as_json,
+        human=lambda console: console.print(f"{name} is paused {until}."),
+    )
 
 
 @app.command("resume")
@@ -75,8 +92,10 @@ def resume(name: Name, as_json: Json = False) -> None:
     _check(name)
 
     async def act(pool: Pool) -> bool:
-        changed = await destinations.resume(pool, name, by=operator())
-        await audit.write(pool, who=operator(), via="cli", what="destination.resume", target=name)
+        with db.mapped():
+            async with pool.acquire() as connection, connection.transaction():
+                changed = await destinations.resume(connection, name, by=operator())
+                await note(connection, "resume", target=name, changed=changed)
         return changed
 
     changed = ask(act)

@@ -1,24 +1,25 @@
 """`postroom doctor`: what is configured, what is reachable, what is wrong, and what to do."""
 
 import asyncio
-import sys
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from cli import findings
+from cli import findings, findings_database, findings_outside
 from cli.database import database
 from cli.errors import Code
 from cli.findings import AllSettings, Finding, Standing
 from cli.options import Json
-from cli.output import emit, table
+from cli.output import emit, print_line, table
 from outbox.errors import PostroomError
 from outbox.seal import new_key
 
 
 def command(
-    fresh_key: Annotated[bool, typer.Option("--new-key", help="Print a fresh key for POSTROOM_ENCRYPTION_KEYS, and do nothing else.")] = False,
+    fresh_key: Annotated[
+        bool, typer.Option("--new-key", help="Print a fresh key for POSTROOM_ENCRYPTION_KEYS, and do nothing else.")
+    ] = False,
     no_calls: Annotated[bool, typer.Option("--no-calls", help="Do not call GHL, Notion or the receiver.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -46,14 +47,9 @@ def command(
         raise typer.Exit(Code.FAILED)
 
 
-def print_line(text: str) -> None:
-    """Without any layout, for use in a shell."""
-    sys.stdout.write(text + "\n")
-
-
 def _database(settings: AllSettings) -> list[Finding]:
     async def look(dsn: str) -> list[Finding]:
-        return [finding async for finding in findings.in_database(dsn, settings)]
+        return [finding async for finding in findings_database.in_database(dsn, settings)]
 
     try:
         with database(settings.database) as dsn:
@@ -63,13 +59,13 @@ def _database(settings: AllSettings) -> list[Finding]:
 
 
 async def _outside(settings: AllSettings, *, calls: bool) -> list[Finding]:
-    found = await findings.destinations(settings, calls=calls)
-    return [*found, await findings.receiver(settings)] if calls else found
+    found = await findings_outside.destinations(settings, calls=calls)
+    return [*found, await findings_outside.receiver(settings)] if calls else found
 
 
 def _show(console: Console, found: list[Finding]) -> None:
     marks = {Standing.FINE: "fine", Standing.OFF: "off", Standing.WARN: "look", Standing.WRONG: "WRONG"}
     rows = [(marks[one.standing], one.area, one.says + (f"  → {one.do}" if one.do else "")) for one in found]
-    console.print(table("", ("", "what", ""), rows, narrow=frozenset({"", "what"})))
+    console.print(table("", ("is", "what", "says"), rows, narrow=frozenset({"is", "what"})))
     wrong = sum(one.standing is Standing.WRONG for one in found)
     console.print(f"\n{'Nothing is wrong.' if wrong == 0 else f'{wrong} of {len(found)} findings are wrong.'}")

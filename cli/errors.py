@@ -39,7 +39,11 @@ class Usage(PostroomError):
 
 def explain(problem: BaseException) -> tuple[str, Code]:
     """The line and the code for anything that a command let through."""
+    while isinstance(problem, BaseExceptionGroup):  # of a TaskGroup: the first of them says it
+        problem = problem.exceptions[0]
     match problem:
+        case typer.TyperException() if type(problem).__name__ == "NoArgsIsHelpError":
+            return "", Code.USAGE  # the help itself was printed already
         case typer.TyperException():
             return _usage(problem), Code(problem.exit_code) if problem.exit_code in set(Code) else Code.USAGE
         case Usage():
@@ -71,8 +75,11 @@ def _usage(problem: typer.TyperException) -> str:
 
 def _database_away(problem: DatabaseUnavailable) -> str:
     cause = problem.__cause__
-    why = f" ({type(cause).__name__})" if cause is not None else ""
-    return f"Postgres did not answer{why}. Check DATABASE_URL and that the server runs, then run this again; `postroom doctor` says more."
+    if type(cause).__name__ == "ClientConfigurationError":
+        return "DATABASE_URL cannot be read. It looks like postgresql://user:password@host:5432/database."
+    said = f": {scrub(str(cause)).splitlines()[0]}" if isinstance(cause, OSError) and str(cause) else ""
+    why = f" ({type(cause).__name__}{said})" if cause is not None else ""
+    return f"Postgres did not answer{why}. Check DATABASE_URL and that the server runs, then run this again."
 
 
 def _refused_by_postgres(problem: BaseException, sqlstate: str) -> tuple[str, Code]:

@@ -9,20 +9,16 @@ from rich.console import Console
 from cli.database import ask
 from cli.errors import Failed
 from cli.options import Before, EventId, Json, Limit
-from cli.output import STYLES, emit, facts, plain, table
-from cli.who import operator
+from cli.output import STYLES, brief, emit, err, facts, plain, table
+from cli.who import note, operator
 from outbox.db import Pool
 from outbox.event import State
-from outbox.store import audit, events
+from outbox.store import events
 from outbox.timeline import Entry, story, summary
 
 COLUMNS = ("id", "staged", "kind", "lane", "state", "tries", "why")
 
-app = typer.Typer(
-    invoke_without_command=True,
-    help="List events, newest first; show one with its timeline; replay one.\n\n"
-    "Examples:\n\n    postroom events --state dead --source ghl\n\n    postroom events show 1234\n\n    postroom events --lane ghl:contact:abc --json",
-)
+app = typer.Typer(invoke_without_command=True)
 
 
 @app.callback()
@@ -37,16 +33,40 @@ def list_events(
     before: Before = None,
     as_json: Json = False,
 ) -> None:
+    """List events, newest first; show one with its timeline; replay one.
+
+    A filter on the state looks at the newest 10,000 events that fit the other filters.
+
+    Examples:
+
+        postroom events --state dead --source ghl
+
+        postroom events show 1234
+
+        postroom events --lane ghl:contact:abc --json
+    """
     if context.invoked_subcommand is not None:
         return
 
-    async def find(pool: Pool) -> list[Entry]:
+    async def find(pool: Pool) -> tuple[list[Entry], int | None]:
         states = [str(one) for one in state or ()]
+        if key is not None and source is not None:  # by its digest, where looking at every event would take long
+            rows = [row for row in await events.with_key(pool, key, sources=[source]) if kind in (None, row["kind"])]
+            return [summary(row) for row in rows if lane in (None, row["lane"]) and (not states or row["state"] in states)], None
         rows = await events.find(pool, before=before, limit=limit, source=source, kind=kind, lane=lane, key=key, states=states)
-        return [summary(row) for row in rows]
+        further = rows[-1]["id"] if len(rows) == limit else None
+        if further is None and states:
+            further = await events.looked_to(pool, before=before, source=source, kind=kind, lane=lane, key=key)
+        return [summary(row) for row in rows], further
 
-    found = ask(find)
-    emit({"events": found}, as_json=as_json, human=lambda console: show_list(console, found))
+    found, further = ask(find)
+
+    def human(console: Console) -> None:
+        show_list(console, found)
+        if further is not None:
+            err().print(f"Older ones: add --before {further}")
+
+    emit({"events": found, "next_before": further}, as_json=as_json, human=human)
 
 
 @app.command("show")
@@ -83,10 +103,10 @@ def replay(event_id: EventId, as_json: Json = False) -> None:
         row = await events.one(pool, event_id)
         if row is None:
             raise _unknown(event_id)
-        async with pool.acquire() as connection:
+        async with pool.acquire() as connection, connection.transaction():
             if not await events.replay(connection, event_id, by=operator()):
                 raise _not_replayed(event_id, row["state"])
-        await audit.write(pool, who=operator(), via="cli", what="event.replay", target=str(event_id))
+            await note(connection, "replay", target=event_id)
 
     ask(again)
     emit(
@@ -101,7 +121,7 @@ def show_list(console: Console, found: Sequence[Entry]) -> None:
     if not found:
         console.print("No events.")
         return
-    rows = [(e["id"], _short(e["staged_at"]), e["kind"], e["lane"], e["state"], e["attempts"], e["why"]) for e in found]
+    rows = [(e["id"], _short(e["staged_at"]), e["kind"], e["lane"], e["state"], e["attempts"], brief(e["why"])) for e in found]
     console.print(table("", COLUMNS, rows, narrow=frozenset({"id", "staged", "state"})))
 
 
@@ -123,7 +143,9 @@ def show_story(console: Console, told: Entry) -> None:
     console.print(facts({name: value for name, value in shown.items() if value not in (None, 0)}))
     console.print("")
     for entry in told["timeline"]:
-        console.print(f"{_short(entry['at'], ms=True)}  {plain(entry['text'])}", style=STYLES.get(str(entry.get("outcome")), ""), soft_wrap=True)
+        console.print(
+            f"{_short(entry['at'], ms=True)}  {plain(entry['text'])}", style=STYLES.get(str(entry.get("outcome")), ""), soft_wrap=True
+        )
 
 
 def _short(moment: str | None, *, ms: bool = False) -> str | None:

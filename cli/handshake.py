@@ -13,27 +13,35 @@ from cli.database import ask
 from cli.errors import Failed
 from cli.options import LARGEST_ID, Json
 from cli.output import count, emit, facts, table
-from cli.who import operator
+from cli.who import note, operator
+from outbox import db
 from outbox.config import DatabaseSettings
 from outbox.db import Pool
-from outbox.store import audit, handshakes
+from outbox.store import handshakes
 from outbox.timeline import iso
 
 SOURCE = "notion"
 
-app = typer.Typer(
-    invoke_without_command=True,
-    help="List the verification tokens that Notion sent; show one, to paste it into Notion; promote one, so that it counts.\n\n"
-    "Setting up a Notion webhook: create the subscription in Notion with the address …/api/webhooks/notion; Notion posts a token here; "
-    "show it, paste it into Notion's dialogue, and promote it.\n\n"
-    "Examples:\n\n    postroom handshake\n\n    postroom handshake show 3\n\n    postroom handshake promote 3",
-)
+app = typer.Typer(invoke_without_command=True)
 
 HandshakeId = Annotated[int, typer.Argument(metavar="ID", min=1, max=LARGEST_ID, help="As `postroom handshake` lists it.")]
 
 
 @app.callback()
 def list_handshakes(context: typer.Context, as_json: Json = False) -> None:
+    """List the verification tokens that Notion sent; show one, to paste it into Notion; promote one, so that it counts.
+
+    To set up a Notion webhook, make the subscription in Notion with the address …/api/webhooks/notion. Notion posts a token
+    here: show it, paste it into Notion's dialogue, and promote it.
+
+    Examples:
+
+        postroom handshake
+
+        postroom handshake show 3
+
+        postroom handshake promote 3
+    """
     if context.invoked_subcommand is not None:
         return
 
@@ -64,7 +72,8 @@ def list_handshakes(context: typer.Context, as_json: Json = False) -> None:
 
 @app.command("show")
 def show(handshake_id: HandshakeId, as_json: Json = False) -> None:
-    """Print a token as it is, to be pasted into Notion's dialogue. It is a secret: this is written to the audit.
+    """Print a token as it is, to be pasted into Notion's dialogue. It is a secret: that it was shown is kept
+    in the audit. A token in use is not shown.
 
     Example:
 
@@ -73,11 +82,13 @@ def show(handshake_id: HandshakeId, as_json: Json = False) -> None:
     sealer = kept.sealer(DatabaseSettings.read())
 
     async def read(pool: Pool) -> str:
-        sealed = await handshakes.sealed(pool, SOURCE, handshake_id)
-        if sealed is None:
+        row = await handshakes.one(pool, SOURCE, handshake_id)
+        if row is None:
             raise _unknown(handshake_id)
-        token = sealer.open(sealed).get_secret_value()
-        await audit.write(pool, who=operator(), via="cli", what="handshake.show", target=f"{SOURCE} {handshake_id}")
+        if row["promoted_at"] is not None:
+            raise Failed(f"Token {handshake_id} is in use, and such a token is not shown.")
+        token = sealer.open(bytes(row["sealed"])).get_secret_value()
+        await note(pool, "reveal handshake", target=handshake_id, key=row["fingerprint"])
         return token
 
     token = ask(read)
@@ -97,20 +108,23 @@ def promote(
         postroom handshake promote 3 --retire-others
     """
 
+    sealer = kept.sealer(DatabaseSettings.read())
+
     async def act(pool: Pool) -> int:
-        known = {row["id"]: row["promoted_at"] for row in await handshakes.every(pool, SOURCE)}
-        if handshake_id not in known:
-            raise _unknown(handshake_id)
-        if known[handshake_id] is None:
-            await handshakes.promote(pool, SOURCE, handshake_id, by=operator())
-        retired = await handshakes.retire_others(pool, SOURCE, handshake_id) if retire_others else 0
-        await audit.write(
-            pool, who=operator(), via="cli", what="handshake.promote", target=f"{SOURCE} {handshake_id}", result={"retired": retired}
-        )
+        with db.mapped():
+            async with pool.acquire() as connection, connection.transaction():
+                row = await handshakes.one(connection, SOURCE, handshake_id)
+                if row is None:
+                    raise _unknown(handshake_id)
+                sealer.open(bytes(row["sealed"]))  # or nothing could be verified with it
+                if not await handshakes.promote(connection, SOURCE, handshake_id, by=operator()):
+                    raise Failed(f"Token {handshake_id} is in use already.")
+                retired = await handshakes.retire_others(connection, SOURCE, handshake_id) if retire_others else 0
+                await note(connection, "promote handshake", target=handshake_id, key=row["fingerprint"], retired=retired)
         return retired
 
     retired = ask(act)
-    words = f"Token {handshake_id} is in use{f'; {count(retired, "other token")} retired' if retired else ''}."
+    words = f"Token {handshake_id} is in use." + (f" {count(retired, 'other token')} retired." if retired else "")
     emit({"id": handshake_id, "state": "in use", "retired": retired}, as_json=as_json, human=lambda console: console.print(words))
 
 

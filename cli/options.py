@@ -13,7 +13,9 @@ LARGEST_ID = 2**53
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 EventId = Annotated[int, typer.Argument(metavar="ID", min=1, max=LARGEST_ID, help="The event's id, as `postroom events` shows it.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="At most so many.")]
-Before = Annotated[int | None, typer.Option("--before", min=1, max=LARGEST_ID, metavar="ID", help="Only ids below this one: the next page.")]
+Before = Annotated[
+    int | None, typer.Option("--before", min=1, max=LARGEST_ID, metavar="ID", help="Only ids below this one: the next page.")
+]
 StopWithParent = Annotated[bool, typer.Option("--stop-with-parent", hidden=True)]
 
 _DURATION = re.compile(r"(\d{1,6})\s*(s|m|min|h|d)")

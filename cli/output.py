@@ -7,13 +7,14 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
+Say: TypeAlias = Callable[[str], None]
 PIPED_COLUMNS = 160
 
 STYLES = {"done": "green", "skipped": "yellow", "dead": "bold red", "pending": "cyan", "lost": "bold red"}
@@ -61,6 +62,18 @@ def plain(value: object) -> str:
     return "".join(c if c.isprintable() else "�" for c in str(value))
 
 
+def brief(note: str | None, *, chars: int = 70) -> str:
+    """A note of a timeline in a table: the members of a JSON object as words, cut when long."""
+    text = plain(note) if note else ""
+    if text.startswith("{"):
+        try:
+            members = json.loads(text)
+            text = ", ".join(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in members.items())
+        except ValueError:
+            pass
+    return text if len(text) <= chars else text[: chars - 1] + "…"
+
+
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, narrow: frozenset[str] = frozenset()) -> Table:
     """A table. Columns in `narrow` are never broken (ids); words that are states get their colour."""
     made = Table(title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
@@ -79,6 +92,15 @@ def facts(pairs: Mapping[str, object]) -> Table:
     for name, value in pairs.items():
         made.add_row(name, Text(plain(value)))
     return made
+
+
+def silent(_: object) -> None:
+    """With --json nothing but the document is said."""
+
+
+def print_line(text: str) -> None:
+    """Without any layout, for use in a shell."""
+    sys.stdout.write(text + "\n")
 
 
 def count(number: int, word: str, words: str | None = None) -> str:

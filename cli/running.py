@@ -12,9 +12,10 @@ from outbox.log import configure
 T = TypeVar("T")
 
 
-def configure_log(settings: DatabaseSettings) -> None:
-    """As POSTROOM_LOG_FORMAT and POSTROOM_LOG_LEVEL say."""
-    configure(json=None if settings.log_format == "auto" else settings.log_format == "json", level=settings.log_level)
+def configure_log(settings: DatabaseSettings, *, quiet: bool = False) -> None:
+    """As POSTROOM_LOG_FORMAT and POSTROOM_LOG_LEVEL say. `quiet`: where no level is set, only what somebody should look at."""
+    level = "warning" if quiet and "log_level" not in settings.model_fields_set else settings.log_level
+    configure(json=None if settings.log_format == "auto" else settings.log_format == "json", level=level)
 
 
 def run(main: Coroutine[Any, Any, T], *, stop_with_parent: bool = False) -> T:

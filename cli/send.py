@@ -1,13 +1,12 @@
 """`postroom send`: a sample webhook, signed as its provider signs, sent to a receiver or printed as a curl command."""
 
 import base64
-import json
 import secrets
 import sys
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import httpx
 import typer
@@ -18,7 +17,7 @@ from cli import deliver
 from cli.deliver import Answer, Parcel
 from cli.errors import Code, Failed, Usage, bad
 from cli.options import Json
-from cli.output import emit, table
+from cli.output import emit, print_line, table
 from receiver.config import ReceiverSettings
 from receiver.signatures import split_named_secrets
 from simulators import samples
@@ -32,24 +31,40 @@ TASK = ("TaskCreate", "TaskComplete", "TaskDelete")
 APP = ("INSTALL", "UNINSTALL")
 NOTION = ("page.created", "page.content_updated", "page.properties_updated", "page.moved", "page.deleted", "page.undeleted", "handshake")
 
-app = typer.Typer(
-    no_args_is_help=True,
-    help="Sign a sample webhook as its provider does, and send it to a receiver.\n\n"
-    "Signs with the demo keys that `postroom up` accepts, or with those given or set. Exits 0 when it was accepted "
-    "(with --bad-signature: when it was turned away).",
-)
+app = typer.Typer(no_args_is_help=True)
 
 Url = Annotated[str | None, typer.Option(help="The receiver's address. Absent: http://127.0.0.1:PORT.")]
 Repeat = Annotated[int, typer.Option(min=1, max=10_000, help="Deliver the very same request so often.")]
 BadSignature = Annotated[bool, typer.Option("--bad-signature", help="Sign something else, so that it must be turned away.")]
-Body = Annotated[Path | None, typer.Option("--body", metavar="FILE", help="Send the bytes of this file instead of a sample; - reads standard input.")]
+Body = Annotated[
+    Path | None, typer.Option("--body", metavar="FILE", help="Send the bytes of this file instead of a sample; - reads standard input.")
+]
 PrintCurl = Annotated[bool, typer.Option("--print-curl", help="Send nothing; print a curl command that would.")]
 Secret = Annotated[str | None, typer.Option(help="Absent: the one that is set in the environment, else the demo's.", show_default=False)]
 
 
+@app.callback()
+def send() -> None:
+    """Sign a sample webhook as its provider does, and send it to a receiver.
+
+    Signs with the demo keys that `postroom up` accepts, or with those that are given or set. Exits 0 when it was accepted
+    (with --bad-signature: when it was turned away).
+
+    Examples:
+
+        postroom send ghl ContactUpdate
+
+        postroom send notion page.content_updated --print-curl
+
+        postroom send standard demo order.paid --repeat 2
+    """
+
+
 @app.command("ghl")
 def send_ghl(
-    event_type: Annotated[str, typer.Argument(metavar="TYPE", help="ContactUpdate, AppointmentCreate, NoteCreate, TaskCreate, INSTALL, …")] = "ContactUpdate",
+    event_type: Annotated[
+        str, typer.Argument(metavar="TYPE", help="ContactUpdate, AppointmentCreate, NoteCreate, TaskCreate, INSTALL, …")
+    ] = "ContactUpdate",
     contact: Annotated[str, typer.Option(metavar="ID", help="The contact that it is about.")] = samples.DEMO_CONTACT_ID,
     key: Annotated[Path | None, typer.Option(metavar="FILE", help="Ed25519 private key (PEM) to sign with. Absent: the demo's.")] = None,
     url: Url = None,
@@ -77,7 +92,9 @@ def send_ghl(
 
 @app.command("notion")
 def send_notion(
-    event_type: Annotated[str, typer.Argument(metavar="TYPE", help="page.content_updated, page.created, …, or handshake.")] = "page.content_updated",
+    event_type: Annotated[
+        str, typer.Argument(metavar="TYPE", help="page.content_updated, page.created, …, or handshake.")
+    ] = "page.content_updated",
     page: Annotated[str, typer.Option(metavar="ID", help="The page that it is about.")] = samples.DEMO_PAGE_ID,
     secret: Secret = None,
     url: Url = None,
@@ -172,22 +189,24 @@ def _ghl_event(event_type: str, contact_id: str) -> JsonObject:
     if event_type in TASK:
         task = {"id": "DemoTask000000000001", "title": "An invented task", "dateAdded": contact["dateAdded"], "contactId": contact_id}
         return samples.ghl_task_event(event_type, task)
-    if event_type == "INSTALL" or event_type == "UNINSTALL":
-        return samples.ghl_app_event(event_type)
-    _unknown(event_type, (*CONTACT, *APPOINTMENT, *NOTE, *TASK, *APP))
+    if event_type == "INSTALL":
+        return samples.ghl_app_event("INSTALL")
+    if event_type == "UNINSTALL":
+        return samples.ghl_app_event("UNINSTALL")
+    raise _unknown(event_type, (*CONTACT, *APPOINTMENT, *NOTE, *TASK, *APP))
 
 
 def _notion_event(event_type: str, page_id: str) -> JsonObject:
     if event_type not in NOTION:
-        _unknown(event_type, NOTION)
+        raise _unknown(event_type, NOTION)
     parent = {"type": "data_source_id", "data_source_id": samples.DEMO_DATA_SOURCE_ID, "database_id": samples.DEMO_DATABASE_ID}
     return samples.notion_page_event(event_type, {"id": page_id, "parent": parent})
 
 
-def _unknown(event_type: str, known: tuple[str, ...]) -> NoReturn:
+def _unknown(event_type: str, known: tuple[str, ...]) -> Usage:
     like = get_close_matches(event_type, known, n=1)
     meant = f" Did you mean {like[0]}?" if like else ""
-    raise Usage(f"There is no sample {event_type[:80]!r}.{meant} There are: {', '.join(known)}. For any other, give its --body.")
+    return Usage(f"There is no sample {event_type[:80]!r}.{meant} There are: {', '.join(known)}. For any other, give its --body.")
 
 
 def _content(body: Path | None, sample: Callable[[], Mapping[str, Any]]) -> bytes:
@@ -240,7 +259,7 @@ def _finish(
     base = _base(url, settings.port)
     if print_curl:
         curl = parcel.curl(base, body_file=str(body) if body is not None else None)
-        emit({"curl": curl}, as_json=as_json, human=lambda console: sys.stdout.write(curl + "\n") and None)
+        emit({"curl": curl}, as_json=as_json, human=lambda _: print_line(curl))
         return
     answers = deliver.send_now(base, parcel, times=repeat)
     if (silent := next((answer for answer in answers if answer.status is None), None)) is not None:

@@ -1,6 +1,5 @@
 """`postroom stage`: an event of one's own, through the same door that apps use."""
 
-import asyncio
 import json
 import sys
 from pathlib import Path
@@ -8,22 +7,27 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.database import database
+from cli.database import ask
 from cli.errors import Usage
 from cli.options import Json, moment
 from cli.output import emit
+from cli.who import note
 from outbox import db, stage
-from outbox.config import DatabaseSettings
+from outbox.db import Pool
 from outbox.event import Event
-from outbox.migrate import check
+from outbox.store import events
 
 
 def command(
     kind: Annotated[str, typer.Argument(metavar="KIND", help="What happened, e.g. appointment.created.")],
-    payload: Annotated[str, typer.Option(metavar="JSON|@FILE|-", help="The payload: JSON, @ and a file that holds it, or - for standard input.")],
+    payload: Annotated[
+        str, typer.Option(metavar="JSON|@FILE|-", help="The payload: JSON, @ and a file that holds it, or - for standard input.")
+    ],
     key: Annotated[str | None, typer.Option(help="Idempotency key: the same key with the same payload is the same event.")] = None,
     lane: Annotated[str | None, typer.Option(help="Events of one lane are handled one at a time, in order.")] = None,
-    due_at: Annotated[str | None, typer.Option(metavar="TIME", help="Not before this time (2026-10-05T09:00Z) or in this long (2h).")] = None,
+    due_at: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Not before this time (2026-10-05T09:00Z) or in this long (2h).")
+    ] = None,
     source: Annotated[str, typer.Option(help="Whose event it is.")] = "app",
     as_json: Json = False,
 ) -> None:
@@ -39,24 +43,22 @@ def command(
     """
     event = Event(kind, _payload(payload), key=key, lane=lane, due_at=moment(due_at, option="--due-at", ahead=True), source=source)
     event.payload_json()  # what is wrong with it is said before a database is asked
-    with database(DatabaseSettings.read()) as dsn:
-        event_id = asyncio.run(_stage(dsn, event))
-    emit(
-        {"id": event_id},
-        as_json=as_json,
-        human=lambda console: console.print(f"Staged as {event_id}. What becomes of it: postroom events show {event_id}"),
-    )
 
-
-async def _stage(dsn: str, event: Event) -> int:
-    connection = await db.connect(dsn, name="postroom:cli")
-    try:
-        await check(connection)
+    async def put(pool: Pool) -> tuple[int, bool]:
         with db.mapped():
-            async with connection.transaction():
-                return int(await stage(connection, event))
-    finally:
-        connection.terminate()
+            async with pool.acquire() as connection, connection.transaction():
+                event_id = int(await stage(connection, event))
+                duplicate = not await events.is_new(connection, event_id)
+                await note(connection, "stage", target=event_id, kind=kind, duplicate=duplicate)
+        return event_id, duplicate
+
+    event_id, duplicate = ask(put)
+    words = "This key was staged before, as" if duplicate else "Staged as"
+    emit(
+        {"id": event_id, "duplicate": duplicate},
+        as_json=as_json,
+        human=lambda console: console.print(f"{words} {event_id}. What becomes of it: postroom events show {event_id}"),
+    )
 
 
 def _payload(given: str) -> Any:

@@ -8,26 +8,29 @@ from typing import Annotated
 
 import typer
 import uvicorn
+from receiver.app import create_app
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cli import kept, running
 from cli.database import database
 from cli.errors import Failed
 from cli.lifeline import say_ready
+from cli.listening import BACKLOG, LARGEST_PORT, listen
 from cli.options import StopWithParent
 from outbox.config import DatabaseSettings
 from outbox.log import get_logger
+from receiver.config import ReceiverSettings
 
 log = get_logger(__name__)
 
-BACKLOG = 2048
 GRACE_S = 10
-LARGEST_PORT = 65535
 
 
 def command(
     host: Annotated[str | None, typer.Option(help="Address to listen on. Absent: POSTROOM_HOST, or 127.0.0.1.")] = None,
-    port: Annotated[int | None, typer.Option(min=0, max=LARGEST_PORT, help="Port to listen on; 0 takes a free one. Absent: PORT, or 8000.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=LARGEST_PORT, help="Port to listen on; 0 takes a free one. Absent: PORT, or 8000.")
+    ] = None,
     fd: Annotated[int | None, typer.Option(hidden=True, help="A listening socket that was inherited.")] = None,
     stop_with_parent: StopWithParent = False,
 ) -> None:
@@ -41,8 +44,6 @@ def command(
 
         postroom web --host 0.0.0.0 --port 8080
     """
-    from receiver.config import ReceiverSettings
-
     settings, own = DatabaseSettings.read(), ReceiverSettings.read()
     running.configure_log(settings)
     listening = socket.socket(fileno=fd) if fd is not None else listen(host or own.host, own.port if port is None else port)
@@ -50,20 +51,7 @@ def command(
         running.run(_serve(dsn, settings, own, listening, say=stop_with_parent), stop_with_parent=stop_with_parent)
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises Failed, naming PORT, when the port is taken."""
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OSError as problem:
-        raise Failed(
-            f"Cannot listen on port {port} of {host}: {problem.strerror or problem}. Set PORT (or --port) to a free one, or end what uses it."
-        ) from None
-
-
-async def _serve(dsn: str, settings: DatabaseSettings, own: "ReceiverSettings", listening: socket.socket, *, say: bool) -> None:
-    from receiver.app import create_app
-
+async def _serve(dsn: str, settings: DatabaseSettings, own: ReceiverSettings, listening: socket.socket, *, say: bool) -> None:
     app = Noted(create_app(dsn, own, sealer=kept.sealer(settings)))
     address = listening.getsockname()
     _route_uvicorn_log()

@@ -1,11 +1,27 @@
-"""Who acts: the name that audit and timeline keep for what is done by command line."""
+"""Who acts by command line, and the audit's line about it."""
 
 import getpass
 
+from outbox.db import Connection, Pool
+from outbox.store import audit
+
 
 def operator() -> str:
-    """The operating system's name of the user, marked as coming from the command line."""
+    """The operating system's name of the user."""
     try:
-        return f"{getpass.getuser()[:40]} (cli)"
+        return getpass.getuser()[:40]
     except (KeyError, OSError):  # a container's user may have no name
-        return "cli"
+        return "nobody"
+
+
+async def note(connection: Connection | Pool, what: str, *, target: object = None, reason: str | None = None, **result: object) -> None:
+    """Writes the act into the audit, in the caller's transaction. The words are those of the operators' API."""
+    await audit.write(
+        connection,
+        who=operator(),
+        via="cli",
+        what=what,
+        target=None if target is None else str(target)[:400],
+        reason=reason,
+        result=result or None,
+    )

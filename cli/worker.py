@@ -4,6 +4,10 @@ from cli import running
 from cli.database import database
 from cli.lifeline import say_ready
 from cli.options import StopWithParent
+from dispatcher.config import DispatcherSettings
+from dispatcher.routes import ROUTES
+from dispatcher.service import Dispatcher, Stop
+from dispatcher.services import services
 from outbox.config import DatabaseSettings
 
 
@@ -19,19 +23,13 @@ def command(stop_with_parent: StopWithParent = False) -> None:
 
         POSTROOM_CONCURRENCY=50 postroom worker
     """
-    from dispatcher.config import DispatcherSettings
-
     settings, own = DatabaseSettings.read(), DispatcherSettings.read()
     running.configure_log(settings)
     with database(settings, keep=True) as dsn:
         running.run(_work(dsn, settings, own, say=stop_with_parent), stop_with_parent=stop_with_parent)
 
 
-async def _work(dsn: str, settings: DatabaseSettings, own: "DispatcherSettings", *, say: bool) -> None:
-    from dispatcher.routes import ROUTES
-    from dispatcher.service import Dispatcher, Stop
-    from dispatcher.services import services
-
+async def _work(dsn: str, settings: DatabaseSettings, own: DispatcherSettings, *, say: bool) -> None:
     stop = Stop()
     running.on_signals(stop.ask)
     direct = settings.direct_url.get_secret_value() if settings.direct_url is not None else None

@@ -9,19 +9,19 @@ from dispatcher.clients.ghl import GhlClient
 from dispatcher.clients.notion import NotionClient
 from dispatcher.config import DispatcherSettings
 from dispatcher.effects import Steps
-from dispatcher.outcome import Done, Settled, Skipped
+from dispatcher.outcome import Done, Settled, Skipped, reason_of
 from dispatcher.running import Running
 from dispatcher.worker import Lease
 from outbox import db
 from outbox.db import Connection, Pool
 from outbox.errors import ConfigError, OwnershipLost
 from outbox.event import Event
-from outbox.log import scrub
 from outbox.staging import stage
 from outbox.store import lanes
 from outbox.store.lanes import End
 
 T = TypeVar("T")
+CLIENTS = ("ghl", "notion")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Transaction:
             case Done():
                 end = context.end("d", outcome.note)
             case Skipped():
-                end = context.end("s", scrub(outcome.reason)[:400])
+                end = context.end("s", reason_of(outcome))
         if context.event.id not in await lanes.finish(self.connection, [end], worker=context.worker):
             raise OwnershipLost(f"event {context.event.id} is no longer held by worker {context.worker}")
         self.settled = True
@@ -65,14 +65,16 @@ class Transaction:
 
 
 class Context:
-    """One run of one event."""
+    """One run of one event. `is_committed`: a transaction of it was settled and committed."""
 
-    __slots__ = ("_lease", "_running", "_steps", "event", "services")
+    __slots__ = ("_asked", "_lease", "_running", "_steps", "event", "is_committed", "services")
 
     def __init__(self, running: Running, services: Services, lease: Lease) -> None:
         self.event, self.services = running.event, services
         self._running, self._lease = running, lease
         self._steps: Steps | None = None
+        self._asked: frozenset[str] = frozenset()
+        self.is_committed = False
 
     @property
     def settings(self) -> DispatcherSettings:
@@ -84,6 +86,7 @@ class Context:
         """The client of GHL. Raises ConfigError when its key is not set (routes with that destination are held before)."""
         if self.services.ghl is None:
             raise ConfigError("GHL_API_KEY and GHL_LOCATION_ID are not set")
+        self._asked |= {"ghl"}
         return self.services.ghl.for_bulk() if self.event.urgency else self.services.ghl
 
     @property
@@ -91,12 +94,17 @@ class Context:
         """The client of Notion. Raises ConfigError when its key is not set."""
         if self.services.notion is None:
             raise ConfigError("NOTION_API_KEY is not set")
+        self._asked |= {"notion"}
         return self.services.notion.for_bulk() if self.event.urgency else self.services.notion
 
     @property
     def worker(self) -> int:
         """The worker incarnation that runs it."""
         return self._lease.worker
+
+    def has_asked(self, destination: str) -> bool:
+        """Whether the handler took this destination's client; of one without a client here it is assumed."""
+        return destination in self._asked or destination not in CLIENTS
 
     def took_ms(self) -> int:
         """Milliseconds since this run began."""
@@ -146,3 +154,4 @@ class Context:
                 yield transaction
                 if not transaction.settled:
                     raise RuntimeError("a handler's transaction ends with `return await tx.settle(outcome)`")
+        self.is_committed = True

@@ -31,6 +31,7 @@ WATCH_S = 1.0
 RELEASE_S = 0.2
 FIRST_PORTION = 50
 LARGEST_PORTION = 1000
+LIVE = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +51,18 @@ class Destinations:
         self._stopped: dict[str, Standing] = {}
         self._breakers: dict[str, Breaker] = {}
         self._probing: dict[str, int] = {}
+        self._probed: dict[str, int] = {}
+        self._given_up: list[tuple[str, int]] = []
+        self._changes = 0
         self._running: Counter[str] = Counter()
         self._portion: dict[str, int] = {}
         self._holding: set[str] = set()
         self._rng = random.Random()  # noqa: S311 -- jitter, not secrecy
 
-    def enter(self, name: str) -> bool:
-        """Whether a handler may start now; if so it is counted until leave()."""
-        if name in self._stopped or self._running[name] >= self._limit or not self._is_set_up(name):
+    def enter(self, name: str, *, urgency: int) -> bool:
+        """Whether a handler may start now; if so it is counted until leave(). Bulk work leaves a quarter of the room to live work."""
+        limit = self._limit if urgency == LIVE else max(1, self._limit * 3 // 4)
+        if name in self._stopped or self._running[name] >= limit or not self._is_set_up(name):
             return False
         self._running[name] += 1
         return True
@@ -67,37 +72,42 @@ class Destinations:
         standing = self._stopped.get(name)
         if standing is None or standing.probe_due is None or time.monotonic() < standing.probe_due or not self._is_set_up(name):
             return False
-        if not await destinations.take_probe(self._pool, name, event_id):
+        if name in self._probing or not await destinations.take_probe(self._pool, name, event_id):
             return False
-        self._probing[name] = event_id
+        self._probing[name] = self._probed[name] = event_id
         failures = breaker.OPENS_AFTER - 1 + standing.opened
         self._breakers[name] = Breaker(Phase.PROBING, failures, _now())
         self._running[name] += 1
         log.info("one event probes a destination", destination=name, event_id=event_id)
         return True
 
-    def leave(self, name: str) -> None:
-        """The handler ended."""
+    def leave(self, name: str, event_id: int) -> None:
+        """The handler ended. A probe that said nothing about its destination gives its right to the next."""
         self._running[name] -= 1
+        if self._probing.get(name) == event_id:
+            del self._probing[name]
+            self._given_up.append((name, event_id))
 
     def hold(self, name: str) -> None:
         """An event is held for this destination: releases are looked for."""
         self._holding.add(name)
 
     async def answered(self, name: str, event_id: int) -> None:
-        """A handler ended without a failure of the destination."""
-        if self._breakers.pop(name, None) is None and name not in self._probing:
-            return
-        if self._probing.get(name) == event_id:
-            del self._probing[name]
-            if await destinations.flow(self._pool, name):
-                log.info("destination flows again", destination=name)
-            self._stopped.pop(name, None)
+        """A handler called the destination and met no failure of it."""
+        if name not in self._probing:
+            self._breakers.pop(name, None)
+        elif self._probing[name] == event_id:  # else it began before the flow stopped: the probe decides
+            await destinations.flow(self._pool, name)
+            for state in (self._probing, self._breakers, self._stopped):
+                state.pop(name, None)
+            self._changes += 1
+            log.info("destination flows again", destination=name)
 
     async def failed(self, name: str, event_id: int, problem: RemoteError) -> bool:
         """A handler met a failure. True when the destination is stopped by now, so that the event is held rather than charged."""
         if problem.verdict is Verdict.ANSWERED:
-            await self.answered(name, event_id)
+            if problem.status is not None:  # else nothing was sent: our own budget, a request that cannot be built
+                await self.answered(name, event_id)
             return False
         if name in self._stopped and self._probing.get(name) != event_id:
             return True  # it was opened by another while this handler ran
@@ -106,11 +116,15 @@ class Destinations:
         self._breakers[name] = state
         if state.until is None:
             return False
-        self._probing.pop(name, None)
         unauthorised = problem.verdict is Verdict.LOCKED_OUT
         probe_in_s = (state.until - now).total_seconds()
+        word, probe_due = "unauthorised" if unauthorised else "open", time.monotonic() + probe_in_s
+        # At once in this process, or everything that fails meanwhile would open it again, each time for longer.
+        self._stopped[name] = Standing(word, probe_due, self._stopped[name].opened if name in self._stopped else 1)
+        self._changes += 1
         opened = await destinations.open_breaker(self._pool, name, why=str(problem)[:400], probe_in_s=probe_in_s, unauthorised=unauthorised)
-        self._stopped[name] = Standing("unauthorised" if unauthorised else "open", time.monotonic() + probe_in_s, opened or 1)
+        self._stopped[name] = Standing(word, probe_due, opened or 1)
+        self._probing.pop(name, None)
         log.error("destination stopped", destination=name, why=problem, probe_in_s=round(probe_in_s, 1))
         return True
 
@@ -126,15 +140,24 @@ class Destinations:
 
     async def refresh(self) -> None:
         """Reads the shared states."""
+        await self._give_up()
         await destinations.end_pauses(self._pool) if any(s.state == "paused" for s in self._stopped.values()) else None
-        stopped: dict[str, Standing] = {}
+        changes, stopped = self._changes, dict[str, Standing]()
         for row in await destinations.every(self._pool):
             if row["state"] != "flowing":
                 due = None if row["until_s"] is None or row["state"] == "paused" else time.monotonic() + row["until_s"]
                 stopped[row["name"]] = Standing(row["state"], due, row["opened"])
+        if changes != self._changes:
+            return  # what was read is older than what this process has found out meanwhile
         for name in self._stopped.keys() - stopped.keys():
             self._breakers.pop(name, None)
         self._stopped = stopped
+
+    async def _give_up(self) -> None:
+        while self._given_up:
+            name, event_id = self._given_up[-1]
+            await destinations.give_up_probe(self._pool, name, event_id)
+            self._given_up.pop()
 
     async def release(self) -> None:
         """Held events of flowing destinations become due in growing portions; of an open one whose probe is due, one event."""
@@ -152,7 +175,8 @@ class Destinations:
                 self._portion[name] = min(LARGEST_PORTION, portion * 2)
                 released = await lanes.release_held(self._pool, name, limit=min(portion, room)) if room else 0
             elif standing.probe_due is not None and time.monotonic() >= standing.probe_due and name not in self._probing:
-                released = await lanes.release_held(self._pool, name, limit=1)
+                # Each time another event: one that breaks the destination by itself must not keep it closed for all.
+                released = await lanes.release_probe(self._pool, name, after=self._probed.get(name, 0))
             else:
                 continue
             if released:

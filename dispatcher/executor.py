@@ -6,6 +6,7 @@ Foreign failures arrive as dispatcher.errors; what each costs is decided here an
 import asyncio
 import hashlib
 import json
+import math
 import random
 import re
 
@@ -14,17 +15,19 @@ from pydantic import ValidationError
 from dispatcher.context import Context, Services
 from dispatcher.destinations import Destinations
 from dispatcher.errors import Forbidden, Gone, Misused, RateLimited, Refused, RemoteError, Unavailable
-from dispatcher.outcome import Dead, Done, Outcome, Retry, Settled, Skipped, Snooze
+from dispatcher.outcome import Dead, Done, Outcome, Retry, Settled, Skipped, Snooze, reason_of
 from dispatcher.running import Running
 from dispatcher.worker import Lease
 from outbox.errors import DatabaseUnavailable, OwnershipLost
-from outbox.log import get_logger, scrub
+from outbox.log import get_logger
 from outbox.store.lanes import Burial, End, Wait, held_for
 
 log = get_logger(__name__)
 
-MOST_ATTEMPTS = 60  # of a destination that fails for one event only, while it answers others
-VARIABLE = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|\b[A-Za-z0-9_-]*\d[A-Za-z0-9_.:-]*\b|'[^']*'|\"[^\"]*\"|\[[^\]]*\]")
+MOST_ATTEMPTS = 60  # for which a destination, or the database, is away for one event only, while it answers others
+LONGEST_WAIT_S = 30 * 86_400.0
+# What differs between two deaths of one cause; the status that a destination answered is no such thing.
+VARIABLE = re.compile(r"(?<!\banswered )(?:[0-9a-f]{8}-[0-9a-f-]{27}|\b[A-Za-z0-9_-]*\d[A-Za-z0-9_.:-]*\b|'[^']*'|\"[^\"]*\"|\[[^\]]*\])")
 
 
 class Executor:
@@ -35,44 +38,53 @@ class Executor:
         self._rng = random.Random()  # noqa: S311 -- jitter, not secrecy
 
     async def run(self, running: Running) -> End | Wait | Burial | None:
-        """The settlement of one run; None: it is committed already, or not ours any more."""
+        """The settlement of one run; None: it is committed already. Only the end of the worker ends it otherwise."""
         name, entered = running.route.destination, False
         try:
             if name is not None:
-                entered = self._destinations.enter(name) or await self._destinations.probe(name, running.event.id)
+                entered = self._destinations.enter(name, urgency=running.event.urgency) or await self._destinations.probe(
+                    name, running.event.id
+                )
                 if not entered:
                     return self._hold(running, name)
-            outcome = await running.route.handler(running.event, Context(running, self._services, self._lease))
-            if name is not None:
+            context = Context(running, self._services, self._lease)
+            outcome = await running.route.handler(running.event, context)
+            if name is not None and context.has_asked(name):
                 await self._destinations.answered(name, running.event.id)
+            if isinstance(outcome, Settled) and not context.is_committed:
+                outcome = Dead("its handler said that it had settled the event, but no transaction of it was committed")
             return self._settlement(running, outcome)
+        except (KeyboardInterrupt, GeneratorExit):
+            raise  # the person's who pressed Ctrl-C, and the interpreter's
         except asyncio.CancelledError:
-            if not running.timed_out:
+            if (cause := _cause_of_cancelling(running)) is None:
                 raise
-            if running.task is not None:
-                running.task.uncancel()
-            return self._settlement(running, Retry(f"its handler took longer than {running.route.deadline_s:g} s"))
-        except Exception as problem:  # noqa: BLE001 -- whatever a handler does, the worker goes on and the event is settled
+            return self._settlement(running, Retry(cause))
+        except BaseException as problem:  # noqa: BLE001 -- also a library's sys.exit(): the event's failure, not the end of this process
             return await self._failure(running, problem)
         finally:
             if entered and name is not None:
-                self._destinations.leave(name)
+                self._destinations.leave(name, running.event.id)
 
-    async def _failure(self, running: Running, problem: Exception) -> End | Wait | Burial | None:
+    async def _failure(self, running: Running, problem: BaseException) -> End | Wait | Burial | None:
         """What an exception of a handler costs its event."""
         event = running.event
         match problem:
             case OwnershipLost():
-                log.warning("event left to its new owner", event_id=event.id, problem=problem)
-                return None
+                log.warning("event left to its owner", event_id=event.id, problem=problem)
+                return self._wait(running, 0.0, "its worker was not sure to hold it", outcome=None)  # counts only if it is ours after all
             case DatabaseUnavailable():
                 # Also a transaction whose commit is unknown: if it did commit, the event is settled and this wait counts for nothing.
-                return self._wait(running, 1.0, "the database was away", outcome=None)
+                return self._away(running, str(problem))
             case RemoteError():
                 try:
                     return await self._remote(running, problem)
                 except DatabaseUnavailable:
-                    return self._wait(running, 1.0, str(problem), outcome=None)
+                    return self._away(running, str(problem))
+                except asyncio.CancelledError:
+                    if _cause_of_cancelling(running) is None:
+                        raise
+                    return self._settlement(running, Retry(str(problem)))
             case ValidationError():
                 faults = "; ".join(_fault(error) for error in problem.errors(include_input=False, include_url=False)[:5])
                 return self._settlement(running, Dead(f"the payload is not as expected: {faults}"))
@@ -81,44 +93,62 @@ class Executor:
                 return self._settlement(running, Retry(f"{type(problem).__name__}: {problem}"))
 
     async def _remote(self, running: Running, problem: RemoteError) -> End | Wait | Burial | None:
-        event, name = running.event, running.route.destination or problem.destination
+        event, name = running.event, problem.destination
         log.info(
             "a destination failed an event", event_id=event.id, destination=name, failure=type(problem).__name__, status=problem.status
         )
-        if await self._destinations.failed(name, event.id, problem):
+        # Only the route's own destination has a breaker: at no other is there a gate that would let a probe through.
+        if name == running.route.destination and await self._destinations.failed(name, event.id, problem):
             return self._hold(running, name, note=str(problem))
         match problem:
             case RateLimited():
                 return self._wait(running, problem.retry_after_s * (1 + 0.3 * self._rng.random()), f"{name} limits the rate", outcome="h")
             case Gone():
                 return self._settlement(running, Skipped(str(problem)))
+            case Refused() if problem.duplicate_of is not None:
+                return self._settlement(running, Skipped(f"{name} has it already, as {problem.duplicate_of}"))
             case Refused() | Forbidden() | Misused():
                 return self._settlement(running, Dead(str(problem)))
-            case Unavailable() if event.attempt < MOST_ATTEMPTS:
-                delay_s = running.route.retry.next_delay_s(min(event.attempt, 6), rng=self._rng) or 60.0
-                return self._wait(running, delay_s, str(problem), outcome="r", restore=False)
+            case Unavailable():
+                return self._away(running, str(problem))
             case _:
                 return self._settlement(running, Retry(str(problem)))
 
+    def _away(self, running: Running, why: str) -> End | Wait | Burial | None:
+        """Tried again at no cost, unless it is away for this event only: that shows after some sixty attempts."""
+        attempt = running.event.attempt
+        if attempt >= MOST_ATTEMPTS:
+            return self._settlement(running, Retry(why))
+        delay_s = running.route.retry.next_delay_s(min(attempt, 6), rng=self._rng)
+        return self._wait(running, 60.0 if delay_s is None else delay_s, reason_of(Retry(why)), outcome="r", restore=False)
+
     def _settlement(self, running: Running, outcome: Outcome | Settled) -> End | Wait | Burial | None:
+        try:
+            return self._translated(running, outcome)
+        except (TypeError, ValueError, AttributeError, OverflowError) as problem:
+            return self._bury(running, f"its handler returned an outcome that cannot be used ({type(problem).__name__})")
+
+    def _translated(self, running: Running, outcome: Outcome | Settled) -> End | Wait | Burial | None:
         match outcome:
             case Done():
                 return self._end(running, "d", outcome.note)
             case Skipped():
-                return self._end(running, "s", scrub(outcome.reason)[:400])
+                return self._end(running, "s", reason_of(outcome))
             case Settled():
                 return None
             case Retry():
                 failures = running.event.failures + 1
                 delay_s = running.route.retry.next_delay_s(failures, rng=self._rng, retry_after_s=outcome.after_s)
-                reason = scrub(outcome.reason)[:400]
                 if delay_s is None:
-                    return self._bury(running, f"{reason} (after {failures} failures)")
-                return self._wait(running, delay_s, reason, outcome="r", charge=1, restore=False)
+                    return self._bury(running, f"{reason_of(outcome)} (after {failures} failures)")
+                return self._wait(running, delay_s, reason_of(outcome), outcome="r", charge=1, restore=False)
             case Snooze():
-                return self._wait(running, max(0.0, outcome.seconds), scrub(outcome.reason)[:400], outcome="z", restore=False)
+                if math.isnan(outcome.seconds):
+                    raise ValueError("a snooze of no length")
+                return self._wait(running, outcome.seconds, reason_of(outcome), outcome="z", restore=False)
             case Dead():
-                return self._bury(running, scrub(outcome.reason)[:400])
+                return self._bury(running, reason_of(outcome))
+        return self._bury(running, f"its handler returned {type(outcome).__name__}, which is no outcome")  # type: ignore[unreachable] # handlers are others' code
 
     def _end(self, running: Running, code: str, note: str | None) -> End:
         return End(running.event, self._lease.clock.at(running.started), running.took_ms(), code, note, running.followers)
@@ -131,9 +161,10 @@ class Executor:
         return Wait(running.event, started, running.took_ms(), outcome, held_for(name), None, 0, running.event.attempt - 1)
 
     def _wait(self, running: Running, delay_s: float, why: str, *, outcome: str | None, charge: int = 0, restore: bool = True) -> Wait:
-        """For a time. `restore`: it costs no attempt either."""
+        """For a time, at most a month. `restore`: it costs no attempt either."""
         started = self._lease.clock.at(running.started)
         attempt = running.event.attempt - 1 if restore else running.event.attempt
+        delay_s = min(max(0.0, delay_s), LONGEST_WAIT_S)
         return Wait(running.event, started, running.took_ms(), outcome, why, delay_s, charge, attempt)
 
     def _bury(self, running: Running, reason: str) -> Burial:
@@ -152,4 +183,16 @@ def fingerprint(kind: str, reason: str) -> str:
 def _fault(error: object) -> str:
     """One field and what is wrong with it, without its value."""
     assert isinstance(error, dict)
-    return f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}"
+    return f"{'.'.join(str(part) for part in error['loc']) or 'payload'}: {error['msg']}"
+
+
+def _cause_of_cancelling(running: Running) -> str | None:
+    """Why a run was cancelled, when that is the event's own affair; None: the worker ends, and the event is handed back."""
+    task = asyncio.current_task()
+    if task is not None and running.timed_out:
+        task.uncancel()
+    if task is None or task.cancelling():
+        return None
+    return (
+        f"its handler took longer than {running.route.deadline_s:g} s" if running.timed_out else "its handler was cancelled by its own code"
+    )

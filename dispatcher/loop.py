@@ -16,6 +16,7 @@ from dispatcher.routes import UNROUTED, Route
 from dispatcher.running import Running
 from dispatcher.settler import Settler
 from dispatcher.worker import Lease
+from outbox.db import Connection
 from outbox.errors import DatabaseUnavailable
 from outbox.event import Claimed
 from outbox.log import get_logger
@@ -29,6 +30,7 @@ SHORTEST_REST_S, LONGEST_REST_S, LONGEST_REST_LISTENING_S = 0.005, 0.5, 2.0
 LINGER_S = 0.005
 SWEEP_S = 0.25
 CANCEL_S = 2.0
+STRAYS_EVERY_S, DOUBT_S = 5.0, 30.0
 MEMORY_BYTES = 64 * 1024 * 1024
 LIVE, BULK = 0, 1
 STREAK = 8
@@ -52,6 +54,9 @@ class Loop:
         self._due_at = 0.0
         self._rest_s = SHORTEST_REST_S
         self._arrived: list[Claimed] = []
+        self._strays: set[tuple[int, int]] = set()
+        self._strays_at = self._doubtful_until = 0.0
+        self._outages = 0
 
     def attach(self, settler: Settler) -> None:
         """Where outcomes go."""
@@ -87,9 +92,14 @@ class Loop:
         """These are settled; `taken` came with their lanes. `lanes_freed`: some lane may have more to claim."""
         streaks: dict[int, int] = {}
         for event_id in ids:
-            if (running := self.running.pop(event_id, None)) is not None:
-                self._bytes -= len(running.event.payload)
-                streaks[event_id] = running.streak + 1
+            running = self.running.get(event_id)
+            if running is None or not running.is_settling:
+                continue  # its wait was so short that it runs again already
+            del self.running[event_id]
+            self._bytes -= len(running.event.payload)
+            streaks[event_id] = running.streak + 1
+            if running.event.crashes >= 2:
+                self._due_at = 0.0  # the next suspect may run
         for before, event in taken:
             if self._route(event).coalesce is None:
                 self._start(event, (), streak=streaks.get(before, 1))
@@ -111,6 +121,8 @@ class Loop:
                 wait_s = backoff.next_s()
                 log.warning("claims wait for the database", problem=problem, again_in_s=round(wait_s, 1))
                 self._line.drop()
+                self._doubt()
+                self._lease.last_round = time.monotonic()
                 await self._rest(wait_s)
                 continue
             backoff.reset()
@@ -119,6 +131,7 @@ class Loop:
     async def drained(self) -> None:
         """Returns when nothing runs any more."""
         while self.running:
+            self._lease.last_round = time.monotonic()
             self.wake.clear()
             await self._rest(0.2)
 
@@ -145,20 +158,25 @@ class Loop:
         connection = await self._line.get()
         arrived, self._arrived = self._arrived, []
         await self._start_all(arrived)
+        await self._hand_back_strays(connection)
+        if self._settler is not None and self._settler.uncertain:
+            await self._rest(LONGEST_REST_S)  # no claims of what could not be settled
+            return True
         room = self._room()
-        if room == 0 or (self._settler is not None and self._settler.uncertain):
+        if room == 0:
             return True
         more = False
         if time.monotonic() >= self._due_at:
             due = await lanes.take_due(connection, worker=self._lease.worker, limit=min(room, BATCH), suspects=not self._suspect_runs())
+            await self._start_all(due)
             promoted = await lanes.promote_delayed(connection)
             self._due_at = (
                 time.monotonic() if len(due) == min(room, BATCH) or promoted == 500 else time.monotonic() + LONGEST_REST_LISTENING_S
             )
-            await self._start_all(due)
             more = bool(due) or promoted > 0
         for urgency in (LIVE, BULK) if self._bulk else (LIVE,):
-            if room := self._room():
+            # A quarter of the slots is for live events alone: bulk work can take its time, and they must not wait for it.
+            if (room := self._room() - (self._slots // 4 if urgency == BULK else 0)) > 0:
                 more |= await self._claim(urgency, min(room, BATCH))
         return more
 
@@ -208,6 +226,33 @@ class Loop:
         except TimeoutError:
             pass
 
+    # ── what was claimed without our knowing
+
+    def _doubt(self) -> None:
+        """A statement was not answered: for a while, look for what it brought."""
+        now = time.monotonic()
+        if now >= self._doubtful_until:
+            self._strays_at = now
+        self._doubtful_until = now + DOUBT_S
+
+    async def _hand_back_strays(self, connection: Connection) -> None:
+        """Frees what the database says runs here but does not: a claim, or a lane kept in a settlement, whose answer was lost.
+
+        Only what two looks in a row see: at the first, a settlement in flight may be about to bring it.
+        """
+        if self._settler is not None and self._settler.outages != self._outages:
+            self._outages = self._settler.outages
+            self._doubt()
+        if not self._strays_at <= time.monotonic() < self._doubtful_until:
+            return
+        self._strays_at = time.monotonic() + STRAYS_EVERY_S
+        seen = set(await lanes.strays(connection, worker=self._lease.worker, known=list(self.running)))
+        if lost := sorted(seen & self._strays):
+            freed = await lanes.hand_back_strays(connection, lost, worker=self._lease.worker)
+            log.warning("freed events whose claim was not answered", event_ids=freed)
+            self._due_at = 0.0
+        self._strays = seen
+
     # ── starting
 
     def _room(self) -> int:
@@ -221,7 +266,11 @@ class Loop:
     async def _start_all(self, events: Sequence[Claimed]) -> None:
         """Starts claimed events; a head whose route coalesces takes with it what waits right behind it and means the same."""
         heads = [event for event in events if self._route(event).coalesce is not None]
-        behind = await lanes.followers(await self._line.get(), heads) if heads else {}
+        try:
+            behind = await lanes.followers(await self._line.get(), heads) if heads else {}
+        except DatabaseUnavailable as problem:
+            log.info("heads start without their followers", problem=problem)
+            behind = {}
         for event in events:
             self._start(event, self._covered(event, behind.get(event.lane_key, ())))
 
@@ -236,6 +285,8 @@ class Loop:
         return tuple(event_id for event_id, _ in same)
 
     def _start(self, event: Claimed, followers: tuple[int, ...], *, streak: int = 0) -> None:
+        if (before := self.running.get(event.id)) is not None:
+            self._bytes -= len(before.event.payload)
         self._bytes += len(event.payload)
         running = self.running[event.id] = Running(event, self._route(event), time.monotonic(), followers, streak)
         # `running` owns the task until it is settled, and cancel() ends it: a task group would cost a tenth of the drain rate.
@@ -244,6 +295,7 @@ class Loop:
     async def _run(self, running: Running) -> None:
         assert self._settler is not None
         settlement = await self._executor.run(running)
+        running.is_settling = True
         if settlement is None:
             self.ended([running.event.id])
             return

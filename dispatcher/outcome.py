@@ -10,6 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from dispatcher.errors import scrub
+from outbox.log import get_logger
+
+log = get_logger(__name__)
+REASON_CHARS = 400
+RESULT_CHARS = 2000
+
 
 @dataclass(frozen=True, slots=True)
 class Done:
@@ -19,8 +26,18 @@ class Done:
 
     @property
     def note(self) -> str | None:
-        """The result as the timeline keeps it."""
-        return None if self.result is None else json.dumps(dict(self.result), sort_keys=True)[:2000]
+        """The result as the timeline keeps it; of one that is too large or no JSON, only that there was one."""
+        if self.result is None:
+            return None
+        try:
+            text = json.dumps(dict(self.result), sort_keys=True)
+        except (TypeError, ValueError, RecursionError) as problem:
+            log.error("a handler's result is no JSON and is not kept", problem=problem)
+        else:
+            if len(text) <= RESULT_CHARS:
+                return text
+            log.error("a handler's result is too large for the timeline and is not kept", chars=len(text))
+        return '{"kept": false}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,3 +78,8 @@ class Settled:
 
 
 Outcome: TypeAlias = Done | Skipped | Retry | Snooze | Dead
+
+
+def reason_of(outcome: Skipped | Retry | Snooze | Dead) -> str:
+    """The reason as rows keep it: one line, bounded, without personal data, tokens, or characters that Postgres cannot store."""
+    return scrub(str(outcome.reason), max_chars=REASON_CHARS)

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Running:
-    """`started` on this process's monotonic clock; `followers` are covered by it; `streak`: how many its lane had in a row."""
+    """`started` on this process's monotonic clock; `followers` are covered by it; `streak`: how many its lane had in a row.
+
+    `is_settling`: its outcome is known and on its way to the database.
+    """
 
     event: Claimed
     route: "Route"
@@ -22,6 +25,7 @@ class Running:
     streak: int = 0
     task: "asyncio.Task[None] | None" = None
     timed_out: bool = False
+    is_settling: bool = False
 
     def took_ms(self) -> int:
         """Milliseconds since it started."""

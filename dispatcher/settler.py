@@ -35,6 +35,7 @@ class Settler:
         self._burials: list[Burial] = []
         self._some = asyncio.Event()
         self.uncertain = False
+        self.outages = 0
 
     def add(self, settlement: End | Wait | Burial) -> None:
         """Takes an outcome; it is settled as soon as the statement in flight returns."""
@@ -62,6 +63,7 @@ class Settler:
                 await self.flush()
                 backoff.reset()
             except DatabaseUnavailable as problem:
+                self.outages += 1
                 wait_s = backoff.next_s()
                 if not self.uncertain:
                     log.warning("settlements wait for the database", problem=problem, waiting=self._count())

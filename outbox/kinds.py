@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 
 class AppointmentStatus(StrEnum):
@@ -27,7 +27,13 @@ TRANSITIONS: dict[AppointmentStatus, frozenset[AppointmentStatus]] = {
     AppointmentStatus.COMPLETED: frozenset(),
 }
 
+# An app's columns may be numbers where ours are texts, and its status may still be NULL.
 Identifier = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, int) and not isinstance(value, bool) else value)]
+Status = Annotated[
+    AppointmentStatus | str,
+    Field(union_mode="left_to_right"),
+    BeforeValidator(lambda value: AppointmentStatus.SCHEDULED if value is None else value),
+]
 
 
 class Appointment(BaseModel):
@@ -36,12 +42,12 @@ class Appointment(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     id: Identifier
-    status: AppointmentStatus | str = AppointmentStatus.SCHEDULED
+    status: Status = AppointmentStatus.SCHEDULED
     starts_at: datetime | None = None
     ends_at: datetime | None = None
-    contact_id: str | None = None
-    title: str | None = None
-    notes: str | None = None
+    contact_id: Identifier | None = None
+    title: Identifier | None = None
+    notes: Identifier | None = None
 
 
 class AppointmentChange(BaseModel):

@@ -54,12 +54,13 @@ class Postroom:
         return await events.totals(self.pool)
 
     async def staged(self, kind: str | None = None) -> list[dict[str, Any]]:
-        """The events in staging order, with state and why."""
-        return await self.rows(
-            """select e.id, e.source, e.kind, e.key, e.lane, convert_from(e.payload, 'utf8') payload, s.state, s.why, s.attempts
+        """The events in staging order, with state and why; the payload as text, whatever bytes it was."""
+        found = await self.rows(
+            """select e.id, e.source, e.kind, e.key, e.lane, e.payload, s.state, s.why, s.attempts
                from outbox.events e cross join lateral outbox.states(array[e.id]) s where $1::text is null or e.kind = $1 order by e.id""",
             kind,
         )
+        return [event | {"payload": event["payload"].decode(errors="replace")} for event in found]
 
     async def hurry(self) -> int:
         """Makes every wait that has an end end now, so that a test of retries need not wait. Returns how many."""

@@ -60,7 +60,7 @@ class Ledger:
         if self._keep.take(source, now=now.timestamp()):
             size = len(body) if body_bytes is None else body_bytes
             head = head_of(body, self._secrets)
-            self._turned.append(Turned(source, reason, detail[:MAX_DETAIL_CHARS], network, size, head))
+            self._turned.append(Turned(now, source, reason, detail[:MAX_DETAIL_CHARS], network, size, head))
             log.info("webhook turned away", source=source, reason=reason, detail=detail[:MAX_DETAIL_CHARS], network=network, bytes=size)
 
     def seen(self, source: str) -> Seen:

@@ -6,6 +6,7 @@ returning tokens, at, clock_timestamp() as now, paused_until,
           case when day = (now() at time zone 'UTC')::date then used else 0 end used, daily_left
 
 -- name: save
+-- the bucket as the caller computed it, under the lock that `lock` took.
 update outbox.budgets set tokens = $2, at = $3, used = $4, day = (now() at time zone 'UTC')::date where credential = $1
 
 -- name: learn
@@ -16,4 +17,5 @@ on conflict (credential) do update
 set paused_until = greatest(b.paused_until, clock_timestamp() + $2 * interval '1 s'), daily_left = coalesce($3, b.daily_left)
 
 -- name: all
+-- read only: every bucket.
 select credential, tokens, extract(epoch from paused_until - clock_timestamp())::float8 paused_s, used, daily_left from outbox.budgets order by credential

@@ -47,9 +47,10 @@ held as materialized (                            -- each row looks its busy row
   left join lateral (
     select p.event_id, p.attempt from outbox.pending p
     where coalesce(s.take, true) and p.urgency = b.urgency and p.lane = s.lane
+      and p.event_id = (select q.event_id from outbox.pending q where q.urgency = b.urgency and q.lane = s.lane order by q.event_id limit 1)
       and (b.urgency = 0 or not exists (select from outbox.pending u where u.urgency = 0 and u.lane = s.lane))
       and exists (select from outbox.workers w where w.id = $5 and w.ended_at is null)
-    order by p.event_id limit 1 for update skip locked) n on true),
+    for update skip locked) n on true),           -- the head or nothing: what stands behind a locked head must not overtake it
 moved as (
   update outbox.busy b set event_id = h.next_id, attempt = h.next_attempt, failures = 0, crashes = 0, why = null
   from held h where b.lane = h.lane and h.next_id is not null),
@@ -123,15 +124,40 @@ from taken t cross join lateral (select source, kind, key, lane, payload, staged
 update outbox.busy set owner = null, due_at = now(), attempt = attempt - 1, why = 'handed back by a stopping worker'
 where owner = $1 returning event_id
 
+-- name: strays
+-- read only: what runs at worker $1 without being among what it knows ($2).
+select event_id, attempt from outbox.busy where owner = $1 and not (event_id = any ($2::bigint[]))
+
+-- name: hand_back_strays
+-- busy, running -> waiting and due at once, attempt as before: what worker $1 was given without being told.
+update outbox.busy b set owner = null, due_at = now(), attempt = b.attempt - 1, why = 'the answer to its claim was lost'
+from unnest($2::bigint[], $3::int[]) s(id, attempt) where b.owner = $1 and b.event_id = s.id and b.attempt = s.attempt
+returning b.event_id
+
 -- name: hold_lock
 -- does this owner still hold this attempt? Locks the row until the transaction ends.
 select true from outbox.busy where lane = $1 and event_id = $2 and owner = $3 and attempt = $4 for update
 
 -- name: release_held
--- busy, held -> due now: the $2 oldest that wait for destination $1.
+-- busy, held -> due now: the $2 oldest that wait for destination $1, live ones first.
+-- Materialized, or a nested loop asks for the next $2 again and again.
+with oldest as materialized (
+  select lane from outbox.busy where owner is null and due_at = 'infinity' and why = $1
+  order by urgency, event_id limit $2 for update skip locked)
 update outbox.busy set due_at = now()
-where lane in (select lane from outbox.busy where owner is null and due_at = 'infinity' and why = $1
-               order by event_id limit $2 for update skip locked)
+where lane in (select lane from oldest) and owner is null and due_at = 'infinity'
+returning event_id
+
+-- name: release_probe
+-- busy, held -> due now: the next that waits for destination $1 behind event $2, or the first again.
+update outbox.busy set due_at = now()
+where lane in (select lane from (
+                 (select lane, false again, event_id from outbox.busy where owner is null and due_at = 'infinity' and why = $1 and event_id > $2
+                  order by event_id limit 1)
+                 union all
+                 (select lane, true, event_id from outbox.busy where owner is null and due_at = 'infinity' and why = $1
+                  order by event_id limit 1)
+                 order by again limit 1) next)
   and owner is null and due_at = 'infinity'
 returning event_id
 
@@ -174,3 +200,21 @@ select event_id from freed
 -- read only: dead workers that still own rows, because their frozen client holds a lock on them.
 select distinct b.owner from outbox.busy b
 where b.owner is not null and not exists (select from outbox.workers w where w.id = b.owner and w.ended_at is null)
+
+-- name: blocked
+-- read only: named lanes that are not free, by the age of the event at their head, above id $1, at most $2; $3: only those whose head waits.
+-- Behind a head at most 1001 are counted. since: when its last run ended, or when it was staged.
+with heads as materialized (
+  select b.lane, b.event_id, b.urgency, b.owner, b.due_at, b.attempt, b.why from outbox.busy b
+  where b.event_id > $1 and b.lane <> b.event_id and (not $3 or b.owner is null) order by b.event_id limit $2)
+select e.lane, h.event_id, e.kind, case when h.owner is null then coalesce(h.why, 'waiting') else 'running' end why, w.name worker,
+       nullif(h.due_at, 'infinity') until, coalesce(last.ended_at, e.staged_at) since, h.attempt, behind.n waiting
+from heads h
+cross join lateral (select lane, kind, staged_at from outbox.events e where e.id = h.event_id offset 0) e
+left join outbox.workers w on w.id = h.owner
+left join lateral (
+  select a.started_at + a.took_ms * interval '1 ms' ended_at from outbox.attempts a where a.event_id = h.event_id
+  order by a.started_at desc limit 1) last on true
+cross join lateral (
+  select count(*)::int n from (select from outbox.pending p where p.urgency in (0, 1) and p.lane = h.lane limit 1001) x) behind
+order by h.event_id

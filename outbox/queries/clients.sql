@@ -10,4 +10,5 @@ where c.edited_at <= excluded.edited_at and c.content_hash <> excluded.content_h
 returning (xmax = 0) created
 
 -- name: one
+-- read only: a client.
 select notion_page_id, name, slug, contact_email, products_services, client_page_info, properties, url, edited_at, in_trash from crm.clients where notion_page_id = $1

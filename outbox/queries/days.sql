@@ -1,4 +1,5 @@
 -- name: open
+-- makes the partitions of today and the next days, and moves the ids on.
 select outbox.open_days()
 
 -- name: lock
@@ -20,7 +21,9 @@ select exists (select from outbox.pending where event_id >= outbox.first_id($1::
     or exists (select from outbox.dead where event_id >= outbox.first_id($1::date) and event_id < outbox.first_id($1::date + 1))
 
 -- name: prune_keys
+-- the keys of a day that is dropped.
 delete from outbox.keys where event_id >= outbox.first_id($1::date) and event_id < outbox.first_id($1::date + 1)
 
 -- name: prune_duplicates
+-- the counts of repeats of a day that is dropped.
 delete from outbox.duplicates where event_id < outbox.first_id($1::date + 1)

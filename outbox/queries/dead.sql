@@ -8,12 +8,22 @@ where ($1::bigint is null or d.event_id < $1) and ($3::text is null or e.kind = 
 order by d.event_id desc limit $2
 
 -- name: count
--- read only: how many a filter finds, over how many lanes, since when.
+-- read only: how many a filter finds (up to id $7, if it is given), over how many lanes, since when.
 select count(*)::int dead, count(distinct d.lane)::int lanes, min(d.died_at) first_died_at, max(d.event_id) ceiling
 from outbox.dead d join outbox.events e on e.id = d.event_id
 where ($1::text is null or e.kind = $1) and ($2::text is null or e.source = $2)
   and ($3::text is null or e.lane = $3) and ($4::text is null or d.fingerprint = $4)
   and ($5::timestamptz is null or d.died_at >= $5) and ($6::timestamptz is null or d.died_at < $6)
+  and ($7::bigint is null or d.event_id <= $7)
+
+-- name: portion
+-- read only: the ids of the next $9 that a filter finds, oldest first, above id $8 and not above the ceiling $7.
+select d.event_id id from outbox.dead d join outbox.events e on e.id = d.event_id
+where ($1::text is null or e.kind = $1) and ($2::text is null or e.source = $2)
+  and ($3::text is null or e.lane = $3) and ($4::text is null or d.fingerprint = $4)
+  and ($5::timestamptz is null or d.died_at >= $5) and ($6::timestamptz is null or d.died_at < $6)
+  and d.event_id <= $7 and d.event_id > $8
+order by d.event_id limit $9
 
 -- name: groups
 -- read only: dead letters by cause.
@@ -22,6 +32,7 @@ select fingerprint, count(*)::int dead, count(distinct d.lane)::int lanes, min(d
 from outbox.dead d join outbox.events e on e.id = d.event_id group by fingerprint order by last_at desc limit $1
 
 -- name: one
+-- read only: a dead letter.
 select d.event_id id, d.died_at, d.attempt, d.fingerprint, d.reason, e.staged_at, e.source, e.kind, e.key, e.lane
 from outbox.dead d join outbox.events e on e.id = d.event_id where d.event_id = $1
 

@@ -21,6 +21,10 @@ where name = $1 and state in ('open', 'unauthorised') and until <= now()
   and (probe is null or probe = $2 or probe_at < now() - interval '90 s')
 returning name
 
+-- name: give_up_probe
+-- the probe said nothing about the destination; only its own event gives it up.
+update outbox.destinations set probe = null, probe_at = null where name = $1 and probe = $2 returning name
+
 -- name: flow
 -- open or unauthorised -> flowing, after a probe succeeded.
 update outbox.destinations set state = 'flowing', why = null, until = null, probe = null, probe_at = null, opened = 0, since = now(), by_whom = null

@@ -21,12 +21,13 @@ told as materialized (select pg_notify('postroom', ''))
 select ord::int, id from staged cross join told
 
 -- name: count_duplicates
--- the first ids of keys that were sent again, each counted.
-with first as (select digest, event_id from outbox.keys where digest = any ($1::uuid[])),
+-- the first ids of keys that were sent again, each counted as often as it is among $1.
+with first as materialized (
+  select k.digest, k.event_id, count(*)::int n from unnest($1::uuid[]) again(digest) join outbox.keys k using (digest) group by k.digest, k.event_id),
 counted as (
-  insert into outbox.duplicates as d (event_id)
-  select distinct event_id from first order by event_id
-  on conflict (event_id) do update set seen = d.seen + 1, last_at = now())
+  insert into outbox.duplicates as d (event_id, seen)
+  select event_id, n from first order by event_id
+  on conflict (event_id) do update set seen = d.seen + excluded.seen, last_at = now())
 select digest, event_id from first
 
 -- name: one
@@ -50,6 +51,26 @@ from looked l join outbox.states((select array_agg(id) from looked)) s on s.even
 where $7::text[] is null or s.state = any ($7)
 order by l.id desc limit $2
 
+-- name: looked_to
+-- read only: the lowest id, and how many, of the $2 rows that `list` looked at; NULL: there are none.
+select min(id) lowest, count(*)::int looked from (
+  select e.id from outbox.events e
+  where ($1::bigint is null or e.id < $1) and ($3::text is null or e.source = $3) and ($4::text is null or e.kind = $4)
+    and ($5::text is null or e.lane = $5) and ($6::text is null or e.key = $6)
+  order by e.id desc limit $2) looked
+
+-- name: with_key
+-- read only: the events that sources $1 sent under key $2, found by digest and not by looking at every event.
+with found as materialized (
+  select k.event_id from unnest($1::text[]) s(source) join outbox.keys k on k.digest = outbox.digest(s.source, $2))
+select e.id, e.staged_at, e.source, e.kind, e.key, e.lane, s.state, s.why, s.until, s.attempts, s.changed_at
+from outbox.events e join outbox.states((select array_agg(event_id) from found)) s on s.event_id = e.id
+where e.id in (select event_id from found) order by e.id desc
+
+-- name: is_new
+-- read only: was this event staged by the transaction that asks? Every other transaction began at another microsecond.
+select staged_at = now() from outbox.events where id = $1
+
 -- name: undone
 -- read only: ids of undone events, newest first, below id $1.
 select id from (
@@ -70,6 +91,18 @@ select count(*)::int accepted,
        (count(*) filter (where u.state is null and x.outcome = 'd'))::int done,
        (count(*) filter (where u.state is null and x.outcome = 's'))::int skipped
 from outbox.events e left join undone u on u.event_id = e.id left join ends x on x.event_id = e.id
+
+-- name: counts
+-- read only: what is undone, by where it waits, the dispatchers that live and the destinations that stand. Never looks at events.
+select (select count(*)::int from outbox.pending) pending,
+       busy.running, busy.waiting, busy.held,
+       (select count(*)::int from outbox.delayed) "delayed",
+       (select count(*)::int from outbox.dead) dead,
+       (select count(*)::int from outbox.workers where ended_at is null and until > now()) workers,
+       (select count(*)::int from outbox.destinations where state <> 'flowing') stopped
+from (select (count(*) filter (where owner is not null))::int running,
+             (count(*) filter (where due_at < 'infinity'))::int waiting,
+             (count(*) filter (where due_at = 'infinity'))::int held from outbox.busy) busy
 
 -- name: replay_lock
 -- keeps two people from replaying one event at the same moment, and retention from dropping it.
@@ -96,7 +129,9 @@ select s.at, s.name, s.entry::text, s.attempt, s.took_ms, s.note, null, null, s.
 order by at
 
 -- name: notify
+-- wakes the workers at commit; a hint, polling is the truth.
 select pg_notify('postroom', '')
 
 -- name: clock
+-- read only: the only clock that is compared with a due time or a lease.
 select clock_timestamp()

@@ -11,15 +11,19 @@ pruned as (
 select id from offered
 
 -- name: list
+-- read only: newest first, without the secrets.
 select id, source, fingerprint, at, remote, promoted_at, promoted_by from outbox.handshakes where source = $1 order by at desc
 
 -- name: sealed
+-- read only: one sealed token.
 select sealed, fingerprint, promoted_at from outbox.handshakes where source = $1 and id = $2
 
 -- name: promoted
+-- read only: the sealed tokens in use, newest first.
 select sealed, fingerprint from outbox.handshakes where source = $1 and promoted_at is not null order by promoted_at desc
 
 -- name: promote
+-- candidate -> in use, beside those that are; only a candidate.
 update outbox.handshakes set promoted_at = now(), promoted_by = $3 where source = $1 and id = $2 and promoted_at is null returning fingerprint
 
 -- name: retire

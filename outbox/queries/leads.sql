@@ -10,7 +10,9 @@ where l.changed_at < excluded.changed_at or (l.changed_at = excluded.changed_at 
 returning (xmax = 0) created
 
 -- name: mark_deleted
+-- the contact is gone from GHL; the row stays, only when it is not marked already.
 update crm.leads set deleted_at = now(), synced_at = now() where ghl_contact_id = $1 and deleted_at is null returning id
 
 -- name: one
+-- read only: a lead.
 select ghl_contact_id, first_name, last_name, email, phone, company, source, tags, custom_fields, changed_at, deleted_at from crm.leads where ghl_contact_id = $1

@@ -37,9 +37,10 @@ order by p.lane, p.event_id
 
 -- name: promote_delayed
 -- delayed -> pending: those that are due, oldest first, by whoever gets them.
-with due as (
-  delete from outbox.delayed d using (
-    select due_at, event_id from outbox.delayed where due_at <= now() order by due_at limit $1 for update skip locked) x
+with first as materialized (                       -- or a nested loop asks for the next $1 again and again
+  select due_at, event_id from outbox.delayed where due_at <= now() order by due_at, event_id limit $1 for update skip locked),
+due as (
+  delete from outbox.delayed d using first x
   where d.due_at = x.due_at and d.event_id = x.event_id
   returning d.urgency, d.attempt, d.lane, d.event_id)
 insert into outbox.pending (urgency, attempt, lane, event_id)

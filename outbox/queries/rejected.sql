@@ -1,8 +1,10 @@
 -- name: keep
-insert into outbox.rejected (source, reason, detail, remote, body_bytes, body_head)
-select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::int[], $6::bytea[])
+-- requests that were turned away, for inspection.
+insert into outbox.rejected (at, source, reason, detail, remote, body_bytes, body_head)
+select * from unnest($1::timestamptz[], $2::text[], $3::text[], $4::text[], $5::text[], $6::int[], $7::bytea[])
 
 -- name: list
+-- read only: newest first, below id $2, at most $3; source NULL: all.
 select id, at, source, reason, detail, remote, body_bytes, body_head from outbox.rejected
 where ($1::text is null or source = $1) and ($2::bigint is null or id < $2) order by id desc limit $3
 

@@ -9,7 +9,9 @@ set accepted = s.accepted + excluded.accepted, duplicates = s.duplicates + exclu
     last_rejected = coalesce(excluded.last_rejected, s.last_rejected), last_fingerprint = coalesce(excluded.last_fingerprint, s.last_fingerprint)
 
 -- name: all
+-- read only: every source that ever sent.
 select name, accepted, duplicates, rejected, last_accepted_at, last_rejected_at, last_rejected, last_fingerprint from outbox.sources order by name
 
 -- name: one
+-- read only: one source.
 select name, accepted, duplicates, rejected, last_accepted_at, last_rejected_at, last_rejected, last_fingerprint from outbox.sources where name = $1

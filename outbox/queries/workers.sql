@@ -7,6 +7,7 @@ insert into outbox.workers (name, until) values ($1, now() + $2 * interval '1 s'
 update outbox.workers set until = now() + $2 * interval '1 s' where id = $1 and ended_at is null returning id
 
 -- name: end
+-- alive -> ended, once.
 update outbox.workers set ended_at = now() where id = $1 and ended_at is null returning id
 
 -- name: end_lapsed
@@ -30,4 +31,5 @@ select id, name, started_at, extract(epoch from until - now())::float8 lease_s,
 from outbox.workers w where ended_at is null and until > now() order by id
 
 -- name: prune
+-- forgets workers that ended over a day ago, unless they still own something.
 delete from outbox.workers w where ended_at < now() - interval '1 day' and not exists (select from outbox.busy b where b.owner = w.id)

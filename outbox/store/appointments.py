@@ -19,6 +19,21 @@ async def create(
     return row
 
 
+async def create_once(
+    connection: Connection,
+    appointment_id: UUID,
+    *,
+    status: str,
+    starts_at: datetime,
+    ends_at: datetime,
+    contact_id: str | None,
+    title: str,
+    notes: str | None,
+) -> Record | None:
+    """As create, under an id that follows from an idempotency key; None: it is there already."""
+    return await db.fetchrow(connection, Q["create_once"], appointment_id, status, starts_at, ends_at, contact_id, title, notes)
+
+
 async def lock(connection: Connection, appointment_id: UUID) -> Record | None:
     """The appointment, locked until the caller's transaction ends; None: unknown."""
     return await db.fetchrow(connection, Q["lock"], appointment_id)
@@ -46,9 +61,16 @@ async def one(connection: Connection | Pool, appointment_id: UUID) -> Record | N
     return await db.fetchrow(connection, Q["one"], appointment_id)
 
 
-async def find(connection: Connection | Pool, *, status: str | None = None, contact_id: str | None = None, limit: int = 50) -> list[Record]:
-    """Appointments, newest first."""
-    return await db.fetch(connection, Q["list"], status, contact_id, limit)
+async def find(
+    connection: Connection | Pool,
+    *,
+    status: str | None = None,
+    contact_id: str | None = None,
+    before: datetime | None = None,
+    limit: int = 50,
+) -> list[Record]:
+    """Appointments, newest first; `before`: only those created before."""
+    return await db.fetch(connection, Q["list"], status, contact_id, limit, before)
 
 
 async def next_of_contact(connection: Connection | Pool, contact_id: str) -> datetime | None:

@@ -33,11 +33,16 @@ async def find(connection: Connection | Pool, which: Filter, *, before: int | No
     return await db.fetch(connection, Q["list"], before, limit, *which.values())
 
 
-async def count(connection: Connection | Pool, which: Filter) -> Record:
-    """How many a filter finds: dead, lanes, first_died_at, ceiling (the largest id now)."""
-    row = await db.fetchrow(connection, Q["count"], *which.values())
+async def count(connection: Connection | Pool, which: Filter, *, ceiling: int | None = None) -> Record:
+    """How many a filter finds: dead, lanes, first_died_at, ceiling (the largest id now); with a ceiling, of those up to that id."""
+    row = await db.fetchrow(connection, Q["count"], *which.values(), ceiling)
     assert row is not None
     return row
+
+
+async def portion(connection: Connection | Pool, which: Filter, *, ceiling: int, above: int, limit: int) -> list[int]:
+    """The ids that a filter finds above one id and up to another, oldest first."""
+    return [row["id"] for row in await db.fetch(connection, Q["portion"], *which.values(), ceiling, above, limit)]
 
 
 async def groups(connection: Connection | Pool, *, limit: int = 200) -> list[Record]:

@@ -23,6 +23,11 @@ async def take_probe(connection: Connection | Pool, name: str, event_id: int) ->
     return await db.fetchval(connection, Q["take_probe"], name, event_id) is not None
 
 
+async def give_up_probe(connection: Connection | Pool, name: str, event_id: int) -> None:
+    """The probe ended without an answer of the destination: another may try at once."""
+    await db.fetchval(connection, Q["give_up_probe"], name, event_id)
+
+
 async def flow(connection: Connection | Pool, name: str) -> bool:
     """A probe succeeded. False when it was flowing already."""
     return await db.fetchval(connection, Q["flow"], name) is not None

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import asyncpg
+
 from outbox import db
 from outbox.db import Connection, Pool, Record
+from outbox.errors import InvalidEvent
 from outbox.event import digest
 from outbox.queries import load
 
@@ -39,14 +42,31 @@ class Staged:
 async def stage_many(connection: Connection, arrivals: Sequence[Arrival], *, timeout_s: float = 5) -> list[Staged]:
     """Stages a batch in one committed statement and answers each row. Must not run inside another transaction.
 
-    Duplicates inside the batch and against earlier events are answered with the first id (P2).
+    Duplicates inside the batch and against earlier events are answered with the first id (P2). Raises InvalidEvent, and stages
+    nothing, when a row holds text that Postgres cannot keep; which one, the caller finds by sending them singly.
     """
-    digests = [digest(a.source, a.key) if a.key is not None else None for a in arrivals]
+    try:
+        digests = [digest(a.source, a.key) if a.key is not None else None for a in arrivals]
+        ids = await _insert(connection, arrivals, digests, timeout_s=timeout_s)
+    except (UnicodeError, asyncpg.DataError):
+        # Without its cause: the driver quotes the values.
+        raise InvalidEvent("a row of the batch holds text that Postgres cannot keep: NUL, or half of a surrogate pair") from None
+    repeated = [key for n, key in enumerate(digests) if key is not None and n not in ids]
+    known: dict[uuid.UUID, int] = {}
+    if repeated:
+        counted = await db.fetch(connection, Q["count_duplicates"], repeated, timeout_s=timeout_s)
+        known = {uuid.UUID(bytes=row["digest"].bytes): row["event_id"] for row in counted}
+    return [
+        Staged(ids[n], duplicate=False) if n in ids else Staged(known[key] if key else 0, duplicate=True) for n, key in enumerate(digests)
+    ]
+
+
+async def _insert(
+    connection: Connection, arrivals: Sequence[Arrival], digests: Sequence[uuid.UUID | None], *, timeout_s: float
+) -> dict[int, int]:
+    """The ids of the rows that were new, by their position; of rows with one key only the first is sent."""
     first: dict[uuid.UUID, int] = {}
-    rows: list[int] = []  # positions that go to the database
-    for n, key in enumerate(digests):
-        if key is None or first.setdefault(key, n) == n:
-            rows.append(n)
+    rows = [n for n, key in enumerate(digests) if key is None or first.setdefault(key, n) == n]
     batch = [arrivals[n] for n in rows]
     answers = await db.fetch(
         connection,
@@ -61,15 +81,7 @@ async def stage_many(connection: Connection, arrivals: Sequence[Arrival], *, tim
         [a.urgency for a in batch],
         timeout_s=timeout_s,
     )
-    ids: dict[int, int] = {rows[row["ord"] - 1]: row["id"] for row in answers}
-    repeated = {key for n, key in enumerate(digests) if key is not None and n not in ids}
-    known: dict[uuid.UUID, int] = {}
-    if repeated:
-        counted = await db.fetch(connection, Q["count_duplicates"], list(repeated), timeout_s=timeout_s)
-        known = {uuid.UUID(bytes=row["digest"].bytes): row["event_id"] for row in counted}
-    return [
-        Staged(ids[n], duplicate=False) if n in ids else Staged(known[key] if key else 0, duplicate=True) for n, key in enumerate(digests)
-    ]
+    return {rows[row["ord"] - 1]: row["id"] for row in answers}
 
 
 async def one(connection: Connection | Pool, event_id: int) -> Record | None:
@@ -99,9 +111,40 @@ async def find(
     return await db.fetch(connection, Q["list"], before, limit, source, kind, lane, key, list(states) if states else None, looked)
 
 
+async def looked_to(
+    connection: Connection | Pool,
+    *,
+    before: int | None = None,
+    source: str | None = None,
+    kind: str | None = None,
+    lane: str | None = None,
+    key: str | None = None,
+    look_at: int = 10_000,
+) -> int | None:
+    """Where a find() with a filter on the state stopped looking: the id to go on below; None: it saw all there are."""
+    row = await db.fetchrow(connection, Q["looked_to"], before, look_at, source, kind, lane, key)
+    return row["lowest"] if row is not None and row["looked"] == look_at else None
+
+
+async def with_key(connection: Connection | Pool, key: str, *, sources: Sequence[str]) -> list[Record]:
+    """The events of these sources with this key, with their states; the columns of find()."""
+    return await db.fetch(connection, Q["with_key"], list(sources), key)
+
+
+async def is_new(connection: Connection, event_id: int) -> bool:
+    """Whether the caller's transaction staged this event, rather than found it by its key."""
+    return bool(await db.fetchval(connection, Q["is_new"], event_id))
+
+
 async def totals(connection: Connection | Pool) -> dict[str, int]:
     """P7: accepted, and the four it is the sum of. Reads every event: for tests, demos and doctor, not for a page."""
     row = await db.fetchrow(connection, Q["totals"], timeout_s=60)
+    return dict(row) if row else {}
+
+
+async def counts(connection: Connection | Pool, *, timeout_s: float = 2) -> dict[str, int]:
+    """What is undone: pending, running, waiting, held, delayed, dead; and the workers alive, the destinations stopped."""
+    row = await db.fetchrow(connection, Q["counts"], timeout_s=timeout_s)
     return dict(row) if row else {}
 
 

@@ -23,6 +23,11 @@ async def sealed(connection: Connection | Pool, source: str, handshake_id: int) 
     return None if row is None else bytes(row["sealed"])
 
 
+async def one(connection: Connection | Pool, source: str, handshake_id: int) -> Record | None:
+    """A handshake with its sealed token, fingerprint and promoted_at, or None."""
+    return await db.fetchrow(connection, Q["sealed"], source, handshake_id)
+
+
 async def promoted(connection: Connection | Pool, source: str) -> list[bytes]:
     """The sealed tokens in use, newest first."""
     return [bytes(row["sealed"]) for row in await db.fetch(connection, Q["promoted"], source)]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from outbox import db
-from outbox.db import Connection, Pool
+from outbox.db import Connection, Pool, Record
 from outbox.event import Claimed
 from outbox.queries import load
 
@@ -179,6 +179,17 @@ async def hand_back(connection: Connection, *, worker: int, timeout_s: float = 5
     return len(await db.fetch(connection, B["hand_back"], worker, timeout_s=timeout_s))
 
 
+async def strays(connection: Connection, *, worker: int, known: Sequence[int], timeout_s: float = 5) -> list[tuple[int, int]]:
+    """(id, attempt) of what runs at `worker` by its rows and is not `known` to it."""
+    return [(row[0], row[1]) for row in await db.fetch(connection, B["strays"], worker, list(known), timeout_s=timeout_s)]
+
+
+async def hand_back_strays(connection: Connection, lost: Sequence[tuple[int, int]], *, worker: int, timeout_s: float = 5) -> list[int]:
+    """These become due at once, attempt as before. Returns the ids that counted."""
+    ids, attempts = [event_id for event_id, _ in lost], [attempt for _, attempt in lost]
+    return [row[0] for row in await db.fetch(connection, B["hand_back_strays"], worker, ids, attempts, timeout_s=timeout_s)]
+
+
 async def holds(connection: Connection, event: Claimed, *, worker: int) -> bool:
     """Whether `worker` still holds this attempt; locks the row until the caller's transaction ends."""
     return await db.fetchval(connection, B["hold_lock"], event.lane_key, event.id, worker, event.attempt) is not None
@@ -189,9 +200,19 @@ async def release_held(connection: Connection | Pool, destination: str, *, limit
     return len(await db.fetch(connection, B["release_held"], held_for(destination), limit))
 
 
+async def release_probe(connection: Connection | Pool, destination: str, *, after: int) -> int:
+    """The next that waits for a destination behind event `after`, or the first, becomes due. Returns how many."""
+    return len(await db.fetch(connection, B["release_probe"], held_for(destination), after))
+
+
 async def held(connection: Connection | Pool) -> dict[str, tuple[int, int]]:
     """How many wait for each destination, and the oldest's id."""
     return {row["why"].removeprefix(HELD): (row["waiting"], row["oldest"]) for row in await db.fetch(connection, B["held"])}
+
+
+async def blocked(connection: Connection | Pool, *, above: int = 0, limit: int = 50, waiting_only: bool = True) -> list[Record]:
+    """Named lanes that are not free, the oldest head first, with what holds them and how many wait behind (1001: more than that)."""
+    return await db.fetch(connection, B["blocked"], above, limit, waiting_only)
 
 
 HELD = "held for "

@@ -30,6 +30,7 @@ class Seen:
 class Turned:
     """A rejected request as it is kept: bounded, without secrets. `remote` is a network, not an address."""
 
+    at: datetime
     source: str
     reason: str
     detail: str
@@ -69,6 +70,7 @@ async def keep(connection: Connection | Pool, turned: Sequence[Turned]) -> None:
     await db.fetch(
         connection,
         R["keep"],
+        [t.at for t in turned],
         [t.source for t in turned],
         [t.reason for t in turned],
         [t.detail for t in turned],

@@ -5,10 +5,10 @@ Nothing that a request holds makes this raise: what nobody foresaw is a 500 with
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, get_origin
 from urllib.parse import parse_qsl
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from starlette.types import Receive, Scope, Send
 
 from outbox import db
@@ -29,7 +29,6 @@ RETRY_AWAY_S = 5
 # What Postgres says when the schema is missing or of another version: table, schema, column, function.
 _NOT_MIGRATED = frozenset({"42P01", "3F000", "42703", "42883"})
 _TRY_AGAIN = frozenset({"40001", "40P01", "55P03", "57014"})
-M = TypeVar("M", bound=BaseModel)
 
 
 class Endpoint:
@@ -55,15 +54,13 @@ class Endpoint:
         operation = self.operations.get(method)
         if operation is None:
             raise method_not_allowed([*self.operations, *(["HEAD"] if "GET" in self.operations else [])])
-        desk: Desk | None = scope["app"].desk
-        if desk is None:
-            raise unavailable("The receiver is not started, or stops.", retry_after_s=RETRY_AWAY_S)
+        desk: Desk = scope["app"].desk
         try:
             with db.mapped():
                 return await _call(operation, desk, scope, receive)
         except (Problem, Disconnected):
             raise
-        except Exception as problem:
+        except Exception as problem:  # noqa: BLE001 -- the one place where a failure becomes an answer
             named = _named(problem)
             if named.status == 500:
                 log.error("an operation failed", method=method, path=operation.path, problem=origin(problem))
@@ -95,7 +92,7 @@ def _query(model: type[Asked], raw: bytes) -> Asked:
         raise bad_request(f"More than {MAX_PARAMETERS} parameters.") from None
     given: dict[str, Any] = {}
     for name, value in pairs:
-        if name in model.model_fields and model.model_fields[name].annotation in _LISTS:
+        if name in model.model_fields and get_origin(model.model_fields[name].annotation) is list:
             given.setdefault(name, []).append(value)
         elif name in given:
             raise bad_request("A parameter came twice.", errors=[{"field": name[:MAX_FIELD_CHARS], "message": "given more than once"}])
@@ -165,6 +162,3 @@ def _one(headers: Sequence[tuple[bytes, bytes]], name: bytes) -> str | None:
 def _is_json(headers: Sequence[tuple[bytes, bytes]]) -> bool:
     kinds = [value.partition(b";")[0].strip().lower() for name, value in headers if name == b"content-type"]
     return len(kinds) == 1 and (kinds[0] == b"application/json" or (kinds[0].startswith(b"application/") and kinds[0].endswith(b"+json")))
-
-
-_LISTS = (list[str],)

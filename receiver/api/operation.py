@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from outbox.db import Connection, Pool
 from outbox.store import audit
@@ -40,6 +40,7 @@ LongText = Annotated[str, StringConstraints(max_length=4000), AfterValidator(_no
 Moment = Annotated[AwareDatetime, AfterValidator(_in_range)]
 EventId = Annotated[int, Field(ge=1, le=MAX_ID)]
 Limit = Annotated[int, Field(ge=1, le=200)]
+Time = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]  # as outbox.timeline.iso() writes it
 Flag = Annotated[bool, BeforeValidator(_flag)]
 
 
@@ -140,6 +141,7 @@ class Operation(Generic[Q, B]):
     status: int = 200
     also: Mapping[int, str] = field(default_factory=dict)  # further statuses, in words
     takes_key: bool = False  # the header Idempotency-Key
+    webhook: str | None = None  # how a webhook is signed; None: the route is none
 
 
 Table = tuple[Operation[Any, Any], ...]

@@ -49,9 +49,10 @@ async def stage_all(postroom: Postroom, *happened: Event) -> list[int]:
 
 
 class WorkerProcess:
-    """`python -m tests.dispatcher.worker_process` with a database and destinations."""
+    """`python -m tests.dispatcher.worker_process`, or another module like it, with a database and destinations."""
 
-    def __init__(self, dsn: str, settings: DispatcherSettings | None = None) -> None:
+    def __init__(self, dsn: str, settings: DispatcherSettings | None = None, *, module: str = "tests.dispatcher.worker_process") -> None:
+        self._module = module
         self._environment = {**os.environ, "DATABASE_URL": dsn}
         if settings is not None and settings.ghl_api_key and settings.ghl_location_id:
             self._environment |= {
@@ -63,7 +64,7 @@ class WorkerProcess:
 
     async def __aenter__(self) -> "WorkerProcess":
         self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.dispatcher.worker_process", env=self._environment, stdout=asyncio.subprocess.PIPE
+            sys.executable, "-m", self._module, env=self._environment, stdout=asyncio.subprocess.PIPE
         )
         assert self.process.stdout is not None
         assert await asyncio.wait_for(self.process.stdout.readline(), 30) == b"ready\n"

@@ -25,7 +25,7 @@ NEWEST = migrations()[-1][0]
 
 def dump(server: Embedded, dsn: str) -> str:
     """The whole schema as SQL, privileges included."""
-    command = [
+    command: list[str | Path] = [
         server.place.binaries.pg_dump,
         "--schema-only",
         "--exclude-table=*.*_2[0-9][0-9][0-9][0-9][0-9][0-9][0-9]",
@@ -92,12 +92,10 @@ async def test_a_migration_waits_for_the_one_that_has_the_lock(own: Postroom) ->
         await until_it_waits_for_a_lock(own, connection.get_server_pid())
         await other.execute("select pg_advisory_unlock($1)", module.LOCK)
         assert await waiting == []
-        assert (
-            await own.value(
-                "select count(*) from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())"
-            )
-            == 0
-        )
+    locks = (
+        "select count(*) from pg_locks l join pg_stat_activity a using (pid) where locktype = 'advisory' and datname = current_database()"
+    )
+    assert await own.value(locks) == 0
 
 
 async def test_a_newer_schema_is_refused_and_nothing_is_changed(own: Postroom, postroom_server: Embedded) -> None:

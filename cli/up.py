@@ -1,0 +1,179 @@
+"""`postroom up`: the whole system on this machine until Ctrl-C."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from cli import deliver, running, scenes
+from cli.children import Children
+from cli.database import database, migrated, opened
+from cli.errors import Failed
+from cli.ledger import Became, Ledger, rows
+from cli.listening import LARGEST_PORT, listen
+from cli.options import Json
+from cli.output import Say, emit, err, facts, silent
+from cli.system import GHL, NOTION, Plan, System, started
+from dispatcher.config import DispatcherSettings
+from outbox.config import DatabaseSettings
+from receiver.config import ReceiverSettings
+
+HOST = "127.0.0.1"
+PORTS_TRIED = 20
+SETTLE_TIMEOUT_S = 30.0
+
+
+def command(
+    port: Annotated[
+        int | None, typer.Option(min=0, max=LARGEST_PORT, help="Port of the receiver. Absent: PORT, else 8000 or the next free one.")
+    ] = None,
+    samples: Annotated[
+        bool | None, typer.Option("--samples/--no-samples", help="Send sample webhooks and changes. Absent: unless DATABASE_URL is set.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run everything on this machine until Ctrl-C: database, receiver, dispatcher, and simulators of what has no credentials.
+
+    Without DATABASE_URL an embedded Postgres runs in POSTROOM_DATA_DIR (.postroom). GHL is simulated unless GHL_API_KEY is set,
+    Notion unless NOTION_API_KEY is. Sends a few signed webhooks and appointment changes and shows what became of each.
+    A process that dies is started again. With --json the document is printed once everything runs; it goes on serving.
+
+    Examples:
+
+        postroom up
+
+        PORT=9000 POSTROOM_DATA_DIR=/tmp/try postroom up
+
+        GHL_API_KEY=pit-… GHL_LOCATION_ID=… postroom up
+    """
+    settings, receiver, dispatcher = DatabaseSettings.read(), ReceiverSettings.read(), DispatcherSettings.read()
+    running.configure_log(settings, quiet=True)
+    say: Say = silent if as_json else err().print
+    listening = _listen(receiver, port, say)
+    with listening, database(settings, create=True, keep=True) as dsn:
+        plan = Plan(
+            data_dir=settings.data_dir.absolute(),
+            listening=listening,
+            simulated=frozenset(name for name, key in ((GHL, dispatcher.ghl_api_key), (NOTION, dispatcher.notion_api_key)) if key is None),
+            env=os.environ,
+            webhooks=True,
+        )
+        plan.data_dir.mkdir(parents=True, exist_ok=True)
+        wanted = samples if samples is not None else settings.database_url is None
+        asyncio.run(_until_stopped(plan, dsn, samples=wanted, as_json=as_json, say=say))
+    say("Stopped.")
+
+
+async def _until_stopped(plan: Plan, dsn: str, *, samples: bool, as_json: bool, say: Say) -> None:
+    """The first Ctrl-C or SIGTERM stops all in order, the second kills."""
+    children = Children(say=lambda line: err().print(line))
+    serving = asyncio.create_task(_serve(plan, dsn, children, samples=samples, as_json=as_json, say=say), name="up")
+
+    def stop() -> None:
+        if serving.cancelling():
+            children.kill()
+            return
+        say("Stopping …")
+        serving.cancel()
+
+    running.on_signals(stop)
+    await asyncio.wait({serving})
+    if not serving.cancelled():
+        serving.result()
+
+
+async def _serve(plan: Plan, dsn: str, children: Children, *, samples: bool, as_json: bool, say: Say) -> None:
+    for name in await migrated(dsn):
+        say(f"Database: applied {name}")
+    async with children, contextlib.AsyncExitStack() as stack:
+        say("Starting " + ("the simulators, " if plan.simulated else "") + "the dispatcher and the receiver …")
+        system = await stack.enter_async_context(started(plan, children))
+        ledger, found = Ledger(), dict[int, Became]()
+        if samples and plan.simulated:
+            found = await _send_samples(plan, dsn, system, ledger)
+        document = _document(plan, system, ledger, found)
+        emit(document, as_json=as_json, human=lambda console: _show(console, plan, system, ledger, found))
+        await asyncio.get_running_loop().create_future()
+
+
+async def _send_samples(plan: Plan, dsn: str, system: System, ledger: Ledger) -> dict[int, Became]:
+    """To what is simulated only: nothing invented ever reaches a real account."""
+    async with deliver.client(system.url) as to:
+        if GHL in plan.simulated:
+            await scenes.ghl_webhooks(to, ledger)
+        if NOTION in plan.simulated:
+            await scenes.notion_webhooks(to, ledger)
+    if GHL in plan.simulated:
+        await scenes.app_changes(dsn, ledger)
+    async with opened(dsn) as pool:
+        return await scenes.settled(pool, ledger, timeout_s=SETTLE_TIMEOUT_S)
+
+
+def _listen(receiver: ReceiverSettings, port: int | None, say: Say) -> socket.socket:
+    """A port that was asked for must be free; else the first free one from 8000 on."""
+    if port is not None or "port" in receiver.model_fields_set:
+        return listen(HOST, receiver.port if port is None else port)
+    for candidate in range(receiver.port, receiver.port + PORTS_TRIED):
+        try:
+            listening = listen(HOST, candidate)
+        except Failed:
+            continue
+        if candidate != receiver.port:
+            say(f"Port {receiver.port} is taken, so the receiver listens on {candidate}. Set PORT to choose.")
+        return listening
+    return listen(HOST, 0)
+
+
+def _document(plan: Plan, system: System, ledger: Ledger, found: dict[int, Became]) -> dict[str, Any]:
+    return {
+        "receiver": system.url,
+        "health": [
+            f"{system.url}/healthz",
+            f"{system.url}/readyz",
+            *(f"{system.url}/api/webhooks/{name}/health" for name in (GHL, NOTION)),
+        ],
+        "openapi": f"{system.url}/openapi.json",
+        "simulators": {GHL: system.ghl, NOTION: system.notion},
+        "data_dir": str(plan.data_dir),
+        "admin_token": system.token,
+        "pids": system.pids(),
+        "counts": ledger.counts(),
+        "events": rows(ledger, found),
+    }
+
+
+def _show(console: Console, plan: Plan, system: System, ledger: Ledger, found: dict[int, Became]) -> None:
+    if ledger.all:
+        console.print("")
+        scenes.show(console, ledger, found)
+    console.print("")
+    console.print(
+        facts(
+            {
+                "Receiver": system.url,
+                "Health": f"{system.url}/readyz  {system.url}/api/webhooks/ghl/health",
+                "API": f"{system.url}/openapi.json",
+                "GHL": f"{system.ghl}  (simulated; what it was made to do: /_sim/effects)"
+                if system.ghl
+                else "your account, by GHL_API_KEY",
+                "Notion": f"{system.notion}  (simulated)" if system.notion else "your workspace, by NOTION_API_KEY",
+                "Data": str(plan.data_dir),
+            }
+        )
+    )
+    token = system.token or "$TOKEN"
+    console.print("\nTry, in another terminal:", style="bold")
+    lines = [f"curl -H 'Authorization: Bearer {token}' {system.url}/api/events?limit=5"]
+    if GHL in plan.simulated:
+        where = "" if system.url.endswith(":8000") else f" --url {system.url}"
+        lines += [f"postroom send ghl ContactUpdate{where}", f"postroom send ghl ContactUpdate{where} --print-curl"]
+    lines += ["postroom events", "postroom doctor"]
+    for line in lines:
+        console.print(f"  {line}", soft_wrap=True)
+    console.print("\nIt runs until Ctrl-C.")
+    sys.stdout.flush()

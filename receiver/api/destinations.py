@@ -1,0 +1,153 @@
+"""Destinations and lanes: what flows, what is paused, what is held back and by what."""
+
+import re
+from typing import Annotated
+
+from pydantic import Field
+
+from outbox.store import destinations, lanes
+from outbox.timeline import iso
+from receiver.api.operation import (
+    Answer,
+    Asked,
+    Call,
+    Flag,
+    Limit,
+    NoBody,
+    NoQuery,
+    Operation,
+    Said,
+    Table,
+    Text,
+    Time,
+    Told,
+)
+from receiver.config import Role
+from receiver.errors import not_found
+
+NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
+MOST_COUNTED = 1000
+USUAL = ("ghl", "notion")  # listed even before anything ever happened to them
+
+
+class Destination(Said):
+    name: str
+    state: str = Field(description="flowing, open (its breaker), unauthorised or paused.")
+    why: str | None
+    by: str | None = Field(description="Who paused or resumed it; null: the breaker.")
+    since: Time | None = Field(description="null: it was always flowing.")
+    resumes_in_s: float | None = Field(description="Until it is tried again or resumes; null: it flows, or a person decides.")
+    times_opened: int = Field(description="Probes in a row that failed.")
+    waiting: int = Field(description="Events held for it.")
+    oldest_waiting: int | None
+
+
+class Destinations(Said):
+    destinations: list[Destination]
+
+
+class PauseTold(Told):
+    reason: Text
+    minutes: Annotated[float, Field(gt=0, le=60 * 24 * 30)] | None = Field(None, description="Resumes by itself; absent: a person does.")
+
+
+class LanesAsked(Asked):
+    blocked: Flag = Field(False, description="1: only lanes whose head waits; else also those at work.")
+    above: Annotated[int, Field(ge=0, le=2**53 - 1)] = Field(0, description="Only heads above this id: next_above of the page before.")
+    limit: Limit = 50
+
+
+class Lane(Said):
+    lane: str
+    head: int = Field(description="The event that holds it.")
+    kind: str
+    why: str
+    worker: str | None
+    since: Time
+    until: Time | None = Field(description="null: it is at work, or waits until its destination flows.")
+    attempt: int
+    waiting: int = Field(description=f"Events behind the head; {MOST_COUNTED + 1} means more than {MOST_COUNTED}.")
+
+
+class Lanes(Said):
+    lanes: list[Lane]
+    next_above: int | None
+
+
+async def list_destinations(call: Call[NoQuery, NoBody]) -> Answer:
+    """All that flow, stand or hold something back."""
+    rows = {row["name"]: row for row in await destinations.every(call.desk.pool)}
+    held = await lanes.held(call.desk.pool)
+    listed = []
+    for name in sorted({*USUAL, *rows, *held}):
+        row, (waiting, oldest) = rows.get(name), held.get(name, (0, None))
+        listed.append(
+            Destination(
+                name=name,
+                state=row["state"] if row else "flowing",
+                why=row["why"] if row else None,
+                by=row["by_whom"] if row else None,
+                since=iso(row["since"]) if row else None,
+                resumes_in_s=max(0.0, round(row["until_s"], 1)) if row and row["until_s"] is not None else None,
+                times_opened=row["opened"] if row else 0,
+                waiting=waiting,
+                oldest_waiting=oldest,
+            )
+        )
+    return Answer(Destinations(destinations=listed))
+
+
+async def pause(call: Call[NoQuery, PauseTold]) -> Answer:
+    """Its events wait; nothing is buried and no attempt is spent."""
+    name, told = _name(call.path["name"]), call.body
+    async with call.desk.pool.acquire() as connection, connection.transaction():
+        seconds = None if told.minutes is None else told.minutes * 60
+        await destinations.pause(connection, name, why=told.reason, by=call.by, seconds=seconds)
+        await call.note(connection, "pause", target=name, reason=told.reason, minutes=told.minutes)
+    return await list_destinations(Call(call.desk, call.who, call.path, NoQuery(), NoBody()))
+
+
+async def resume(call: Call[NoQuery, NoBody]) -> Answer:
+    """Also ends a breaker's wait. What flows already goes on flowing."""
+    name = _name(call.path["name"])
+    async with call.desk.pool.acquire() as connection, connection.transaction():
+        changed = await destinations.resume(connection, name, by=call.by)
+        await call.note(connection, "resume", target=name, changed=changed)
+    return await list_destinations(Call(call.desk, call.who, call.path, NoQuery(), NoBody()))
+
+
+async def list_lanes(call: Call[LanesAsked, NoBody]) -> Answer:
+    """The oldest head first."""
+    asked = call.query
+    rows = await lanes.blocked(call.desk.pool, above=asked.above, limit=asked.limit, waiting_only=asked.blocked)
+    listed = [
+        Lane(
+            lane=row["lane"],
+            head=row["event_id"],
+            kind=row["kind"],
+            why=row["why"],
+            worker=row["worker"],
+            since=iso(row["since"]) or "",
+            until=iso(row["until"]),
+            attempt=row["attempt"],
+            waiting=row["waiting"],
+        )
+        for row in rows
+    ]
+    return Answer(Lanes(lanes=listed, next_above=listed[-1].head if len(listed) == asked.limit else None))
+
+
+def _name(text: str) -> str:
+    if not NAME.fullmatch(text):
+        raise not_found("A destination's name is a lower-case word, such as ghl or notion.")
+    return text
+
+
+OPERATIONS: Table = (
+    Operation(
+        "GET", "/api/destinations", "Destinations and what waits for them", Role.VIEWER, list_destinations, NoQuery, NoBody, Destinations
+    ),
+    Operation("POST", "/api/destinations/{name}/pause", "Hold everything for it", Role.OPERATOR, pause, NoQuery, PauseTold, Destinations),
+    Operation("POST", "/api/destinations/{name}/resume", "Let it flow", Role.OPERATOR, resume, NoQuery, NoBody, Destinations),
+    Operation("GET", "/api/lanes", "Lanes that are not free, and what holds them", Role.VIEWER, list_lanes, LanesAsked, NoBody, Lanes),
+)
