@@ -10,11 +10,13 @@ from contextlib import asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from cli.errors import Failed
 from outbox import db
 from outbox.config import DatabaseSettings
 from outbox.embedded import Embedded, EmbeddedError, find_binaries
+from outbox.errors import ConfigError
 from outbox.log import get_logger
 from outbox.migrate import check, migrate
 
@@ -36,10 +38,22 @@ def database(
     `keep` starts the embedded server again should it die.
     """
     if settings.database_url is not None:
-        yield settings.database_url.get_secret_value()
+        yield _checked(settings.database_url.get_secret_value())
         return
     with _embedded(settings, create=create, options=options) as server, _kept(server) if keep else nullcontext():
         yield server.dsn()
+
+
+def _checked(url: str) -> str:
+    """A connection string that can be read at all: the driver says so only in the middle of things, in several ways."""
+    try:
+        parts = urlsplit(url)
+        is_readable = parts.scheme in ("postgresql", "postgres") and (parts.port is None or parts.port > 0)
+    except ValueError:
+        is_readable = False
+    if not is_readable:
+        raise ConfigError("DATABASE_URL cannot be read. It looks like postgresql://user:password@host:5432/database.")
+    return url
 
 
 def _embedded(settings: DatabaseSettings, *, create: bool, options: Mapping[str, str]) -> Embedded:

@@ -100,8 +100,16 @@ async def send(client: httpx.AsyncClient, parcel: Parcel) -> Answer:
         response.status_code,
         event_id=event_id if isinstance(event_id, int) else None,
         duplicate=duplicate if isinstance(duplicate, bool) else None,
-        said=None if answer.accepted else str(told.get("detail") or told.get("title") or "")[:BODY_CHARS] or None,
+        said=_said(told, accepted=answer.accepted and isinstance(event_id, int)),
     )
+
+
+def _said(told: dict[str, Any], *, accepted: bool) -> str | None:
+    """What is worth showing: why it was turned away, or what became of a handshake, which is no event."""
+    if accepted:
+        return None
+    words = told.get("detail") or told.get("title") or ", ".join(f"{name}: {value}" for name, value in told.items())
+    return str(words)[:BODY_CHARS] or None
 
 
 def client(base: str) -> httpx.AsyncClient:

@@ -75,8 +75,6 @@ def _usage(problem: typer.TyperException) -> str:
 
 def _database_away(problem: DatabaseUnavailable) -> str:
     cause = problem.__cause__
-    if type(cause).__name__ == "ClientConfigurationError":
-        return "DATABASE_URL cannot be read. It looks like postgresql://user:password@host:5432/database."
     said = f": {scrub(str(cause)).splitlines()[0]}" if isinstance(cause, OSError) and str(cause) else ""
     why = f" ({type(cause).__name__}{said})" if cause is not None else ""
     return f"Postgres did not answer{why}. Check DATABASE_URL and that the server runs, then run this again."

@@ -80,4 +80,4 @@ def _payload(given: str) -> Any:
     except json.JSONDecodeError as problem:
         raise Usage(f"{where} is not JSON: {problem.msg} at line {problem.lineno}, column {problem.colno}.") from None
     except (ValueError, RecursionError) as problem:
-        raise Usage(f"{where} is no JSON that can be kept: {type(problem).__name__}.") from None
+        raise Usage(f"{where} is not JSON that can be kept: {type(problem).__name__}.") from None

@@ -8,7 +8,6 @@ from pydantic_core import PydanticCustomError
 
 from outbox.config import Settings, Words
 
-
 CLIENT_COLUMNS = ("name", "slug", "contact_email", "products_services")
 
 

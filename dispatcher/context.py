@@ -22,6 +22,7 @@ from outbox.store.lanes import End
 
 T = TypeVar("T")
 CLIENTS = ("ghl", "notion")
+IDLE_IN_TRANSACTION_MS = 5_000  # an open transaction of a handler that does something else holds up everybody
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +150,7 @@ class Context:
         """
         with db.mapped():
             async with self.services.pool.acquire() as connection, connection.transaction():
-                await connection.execute("set local idle_in_transaction_session_timeout = '5s'")
+                await connection.execute(f"set local idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_MS}")
                 transaction = Transaction(connection, self)
                 yield transaction
                 if not transaction.settled:

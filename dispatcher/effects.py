@@ -2,6 +2,7 @@
 
 intent ─▶ call ─▶ done                       known done: never repeated
    │        ├──▶ not done   (refused, rate limited, never sent)
+   │        ├──▶ done       (it failed, but said that it was done; its answer is looked for)
    │        └──▶ (nothing)   answer lost, or the process died
    └ next run: find ─▶ found, or the call again
 """
@@ -71,7 +72,9 @@ class Steps:
         except RemoteError as problem:
             if problem.happened is False:
                 await self._write(name, "n", started=started, note=str(problem))
-            raise
+            if not problem.happened:
+                raise
+            answer = cast("T", await find() if find is not None else None)  # it was done; only its answer has to be looked for
         await self._write(name, "d", started=started, answer=answer)
         return answer
 
@@ -94,8 +97,15 @@ class Steps:
 
 
 def _bounded(answer: Any) -> Any:
-    """What the journal keeps of an answer: all of it when it is small, else only that there was one."""
-    if len(json.dumps(answer)) <= ANSWER_BYTES:
-        return answer
-    log.error("a step's answer is too large for the journal; return an id from the call instead")
+    """What the journal keeps of an answer: all of it when it is small and storable, else only that there was one.
+
+    Never an error: the effect has happened, and an entry that is not written would make it unknown.
+    """
+    try:
+        text = json.dumps(answer, allow_nan=False, ensure_ascii=False)
+        if len(text.encode()) <= ANSWER_BYTES and r"\u0000" not in text:
+            return answer
+        log.error("a step's answer is too large for the journal, or holds NUL; return an id from the call instead")
+    except (TypeError, ValueError, RecursionError) as problem:
+        log.error("a step's answer is no JSON; return an id from the call instead", problem=problem)
     return {"kept": False}

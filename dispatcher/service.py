@@ -74,7 +74,7 @@ class Dispatcher:
     async def _work(self, stop: Stop, ready: Callable[[], None], lease: Lease, lease_line: Line) -> None:
         settings, worker = self._services.settings, lease.worker
         name = f"postroom:{worker}"
-        claim_line, settle_line = Line(self._dsn, name=name, settings=ENGINE_SETTINGS), Line(self._dsn, name=name, settings=ENGINE_SETTINGS)
+        claim_line, *settle_lines = (Line(self._dsn, name=name, settings=ENGINE_SETTINGS) for _ in range(3))
         look_line, upkeep_line = Line(self._dsn, name=name), Line(self._dsn, name="postroom:upkeep", timeout_s=60)
 
         destinations = Destinations(
@@ -84,7 +84,7 @@ class Dispatcher:
             freed=lambda: loop.look_for_due(),  # noqa: PLW0108 -- the loop is made below
         )
         loop = Loop(claim_line, lease, Executor(self._services, lease, destinations), self._routes, slots=settings.concurrency)
-        settler = Settler(settle_line, worker=worker, ended=loop.ended, may_take=loop.may_take)
+        settler = Settler(settle_lines, worker=worker, ended=loop.ended, may_take=loop.may_take)
         listener = Listener(self._direct_dsn, name=name, heard=loop.notify)
         self.loop, self.worker = loop, worker
         log.info("dispatcher began", worker=worker, name=settings.worker_name)
@@ -111,7 +111,7 @@ class Dispatcher:
         finally:
             await loop.cancel()
             await self._leave(settler, lease_line, worker)
-            for line in (claim_line, settle_line, look_line, upkeep_line):
+            for line in (claim_line, *settle_lines, look_line, upkeep_line):
                 await line.close()
 
     async def _drain_on(self, stop: Stop, loop: Loop) -> None:
@@ -122,7 +122,7 @@ class Dispatcher:
         """Sends what finished, hands back what did not, ends the worker. What fails here, another worker's look repairs."""
         try:
             async with asyncio.timeout(5):
-                await settler.flush()
+                await settler.flush(line)
                 connection = await line.get()
                 handed_back = await lanes.hand_back(connection, worker=worker)
                 await workers.end(connection, worker)

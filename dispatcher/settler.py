@@ -1,14 +1,17 @@
-"""Settlements in natural batches: what ends while one statement is in flight is the next statement. No timer.
+"""Settlements in natural batches: what ends while statements are in flight is the next statement. No timer.
 
 Owns the outcomes that are not in the database yet. A settlement is fenced by owner and attempt, so one whose commit is
 unknown is simply sent again; it is kept through an outage until it counted or turned out to be another's.
+
+Two flushers, each with a connection of its own: while the database works on one batch, the handlers of the other run.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol, TypeVar
 
 from dispatcher.line import Backoff, Line
+from outbox.db import Connection
 from outbox.errors import DatabaseUnavailable
 from outbox.event import Claimed
 from outbox.log import get_logger
@@ -16,7 +19,8 @@ from outbox.store import lanes
 from outbox.store.lanes import Burial, End, Wait
 
 log = get_logger(__name__)
-BATCH = 1000
+BATCH = 500
+S = TypeVar("S", End, Wait, Burial)
 
 
 class Ended(Protocol):
@@ -26,19 +30,20 @@ class Ended(Protocol):
 
 
 class Settler:
-    """One for each worker incarnation, on a connection of its own."""
+    """One for each worker incarnation. `lines`: as many flushers as there are connections."""
 
-    def __init__(self, line: Line, *, worker: int, ended: Ended, may_take: Callable[[Claimed], bool]) -> None:
-        self._line, self._worker, self._ended, self._may_take = line, worker, ended, may_take
+    def __init__(self, lines: Sequence[Line], *, worker: int, ended: Ended, may_take: Callable[[Claimed], bool]) -> None:
+        self._lines, self._worker, self._ended, self._may_take = lines, worker, ended, may_take
         self._ends: list[End] = []
         self._waits: list[Wait] = []
         self._burials: list[Burial] = []
         self._some = asyncio.Event()
+        self._in_flight = 0
         self.uncertain = False
         self.outages = 0
 
     def add(self, settlement: End | Wait | Burial) -> None:
-        """Takes an outcome; it is settled as soon as the statement in flight returns."""
+        """Takes an outcome; it is settled as soon as a flusher is free."""
         match settlement:
             case End():
                 self._ends.append(settlement)
@@ -51,62 +56,84 @@ class Settler:
     @property
     def is_empty(self) -> bool:
         """Whether everything that was added is in the database."""
-        return not (self._ends or self._waits or self._burials)
+        return not (self._ends or self._waits or self._burials or self._in_flight)
 
     async def run(self) -> None:
         """Settles for ever, also through an outage."""
+        async with asyncio.TaskGroup() as flushers:
+            for line in self._lines:
+                flushers.create_task(self._flush_for_ever(line), name="flusher")
+
+    async def _flush_for_ever(self, line: Line) -> None:
         backoff = Backoff()
         while True:
             await self._some.wait()
             self._some.clear()
             try:
-                await self.flush()
+                await self.flush(line)
                 backoff.reset()
             except DatabaseUnavailable as problem:
                 self.outages += 1
                 wait_s = backoff.next_s()
                 if not self.uncertain:
-                    log.warning("settlements wait for the database", problem=problem, waiting=self._count())
+                    log.warning("settlements wait for the database", problem=problem, waiting=self._waiting())
                 self.uncertain = True
-                self._line.drop()
-                self._some.set()
+                line.drop()
                 await asyncio.sleep(wait_s)
+                self._some.set()
 
-    def _count(self) -> int:
+    def _waiting(self) -> int:
         return len(self._ends) + len(self._waits) + len(self._burials)
 
-    async def flush(self) -> None:
-        """Everything that was added. Raises DatabaseUnavailable, and keeps what did not count yet."""
-        while not self.is_empty:
-            connection = await self._line.get()
-            if self._ends:
-                batch = self._ends[:BATCH]
-                taken: list[tuple[int, Claimed]] = []
-                take: list[bool] = []
-                if any(end.followers for end in batch):
-                    counted = await lanes.finish(connection, batch, worker=self._worker)
-                else:
-                    take = [self._may_take(end.event) for end in batch]
-                    counted, taken = await lanes.finish_and_take(connection, batch, take=take, worker=self._worker)
-                del self._ends[: len(batch)]
-                self._report([end.event for end in batch], counted, taken, lanes_freed=not (take and all(take)))
-            if self._waits:
-                waits = self._waits[:BATCH]
-                counted = await lanes.wait(connection, waits, worker=self._worker)
-                del self._waits[: len(waits)]
-                self._report([w.event for w in waits], counted, lanes_freed=False)
-            if self._burials:
-                burials = self._burials[:BATCH]
-                counted = await lanes.bury(connection, burials, worker=self._worker)
-                del self._burials[: len(burials)]
-                self._report([b.event for b in burials], counted)
-        self.uncertain = False
+    async def flush(self, line: Line) -> None:
+        """Everything that is not in flight. Raises DatabaseUnavailable, and keeps what did not count."""
+        while self._waiting():
+            connection = await line.get()
+            await self._send(connection, self._ends, self._finish)
+            await self._send(connection, self._waits, self._wait)
+            await self._send(connection, self._burials, self._bury)
+            self.uncertain = False
+
+    async def _send(self, connection: Connection, waiting: list[S], settle: Callable[[Connection, list[S]], Awaitable[None]]) -> None:
+        """One batch. While it is in flight it belongs to this flusher alone; without an answer it goes back to the front."""
+        batch = waiting[:BATCH]
+        if not batch:
+            return
+        del waiting[: len(batch)]
+        self._in_flight += len(batch)
+        try:
+            await settle(connection, batch)
+        except BaseException:
+            waiting[:0] = batch
+            raise
+        finally:
+            self._in_flight -= len(batch)
+
+    async def _finish(self, connection: Connection, batch: list[End]) -> None:
+        if any(end.followers for end in batch):
+            counted = await lanes.finish(connection, batch, worker=self._worker)
+            self._report(batch, counted)
+            return
+        take = [self._may_take(end.event) for end in batch]
+        counted, taken = await lanes.finish_and_take(connection, batch, take=take, worker=self._worker)
+        self._report(batch, counted, taken=taken, lanes_freed=not all(take))
+
+    async def _wait(self, connection: Connection, batch: list[Wait]) -> None:
+        self._report(batch, await lanes.wait(connection, batch, worker=self._worker), lanes_freed=False)
+
+    async def _bury(self, connection: Connection, batch: list[Burial]) -> None:
+        self._report(batch, await lanes.bury(connection, batch, worker=self._worker))
 
     def _report(
-        self, events: Sequence[Claimed], counted: set[int], taken: Sequence[tuple[int, Claimed]] = (), *, lanes_freed: bool = True
+        self,
+        batch: Sequence[End | Wait | Burial],
+        counted: set[int],
+        *,
+        taken: Sequence[tuple[int, Claimed]] = (),
+        lanes_freed: bool = True,
     ) -> None:
-        if len(counted) < len(events):
-            for event in events:
-                if event.id not in counted:
-                    log.warning("a settlement did not count: the event is another's, or was settled before", event_id=event.id)
-        self._ended([event.id for event in events], taken=taken, lanes_freed=lanes_freed)
+        ids = [settlement.event.id for settlement in batch]
+        if len(counted) < len(ids):
+            for event_id in set(ids) - counted:
+                log.warning("a settlement did not count: the event is another's, or was settled before", event_id=event_id)
+        self._ended(ids, taken=taken, lanes_freed=lanes_freed)

@@ -12,7 +12,7 @@ from datetime import datetime
 from simulators.shapes import Clock, JsonObject, utc_now
 
 # What a client writes into a note or task to find it again after a lost answer.
-_MARKER = re.compile(r"postroom:[\w-]+/[\w.-]+")
+_MARKER = re.compile(r"postroom:[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True, slots=True)

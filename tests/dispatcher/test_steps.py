@@ -146,11 +146,11 @@ async def test_a_refusal_is_kept_with_its_reason(postroom: Postroom, drain: Drai
 
 
 async def test_an_effect_that_the_far_side_confirms_although_it_failed_is_not_repeated(postroom: Postroom, drain: Drain) -> None:
-    far = FarSide(failing=[(True, Unavailable("crm", "saved, but not told", status=503, happened=True))])
-    await stage_all(postroom, Event("test.work", {}))
-    await drain({"test.work": Route(writing(far))}, hurry=True)
-    assert len(far.kept) == 1
-    assert await journal(postroom) == "id"
+    far, answers = FarSide(failing=[(True, Unavailable("crm", "saved, but not told", status=503, happened=True))]), list[Any]()
+    [event_id] = await stage_all(postroom, Event("test.work", {}))
+    await drain({"test.work": Route(writing(far, answers=answers))})
+    assert (len(far.kept), far.looked, answers) == (1, 1, ["id-1"])
+    assert (await journal(postroom), (await fate(postroom, event_id)).outcomes) == ("id", "d")
 
 
 async def test_a_look_that_fails_is_repeated_and_the_step_is_not(postroom: Postroom, drain: Drain) -> None:

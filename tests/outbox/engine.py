@@ -74,6 +74,15 @@ async def put(postroom: Postroom, lane: str | None, count: int = 1, *, kind: str
     return ids
 
 
+async def settled(postroom: Postroom, how: str, lane: str | None = "chair:1", *, kind: str = "a", reason: str = "refused") -> int:
+    """An event that came to an end: done, skip or bury."""
+    (event_id,) = await put(postroom, lane, kind=kind)
+    async with worker(postroom) as me:
+        (event,) = await me.claim()
+        await (me.bury(event, reason=reason) if how == "bury" else getattr(me, how)(event))
+    return event_id
+
+
 async def places(postroom: Postroom, event_id: int) -> list[str]:
     """The tables of undone work that hold an event; I1 says at most one."""
     tables = ("pending", "busy", "delayed", "dead")

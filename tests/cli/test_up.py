@@ -1,0 +1,167 @@
+"""`postroom up`: it serves, it heals, and when it ends nothing of it is left (P9)."""
+
+import signal
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from cli import up
+from cli.output import silent
+from outbox.embedded import temporary_folder
+from receiver.config import ReceiverSettings
+from tests.cli.program import Started, environment, gone, run, started, until
+
+RESTART_S = 30.0
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with temporary_folder() as made:
+        yield made
+
+
+@pytest.fixture
+def env(folder: Path) -> dict[str, str]:
+    # Not the default port: somebody may use it, and then it would choose another; PORT=0 chooses always.
+    return environment(POSTROOM_DATA_DIR=str(folder / "data"), PORT="0")
+
+
+def everything(command: Started, folder: Path) -> list[psutil.Process]:
+    """`up`, its children, and the Postgres of its folder, which is nobody's child."""
+    found = {process.pid: process for process in command.family()}
+    for process in psutil.process_iter(["cmdline"]):
+        if any(str(folder) in part for part in process.info["cmdline"] or ()):
+            found.setdefault(process.pid, process)
+            found.update({child.pid: child for child in process.children(recursive=True)})
+    return list(found.values())
+
+
+def get(url: str, token: str | None = None) -> Any:
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    return httpx.get(url, headers=headers, trust_env=False, timeout=30).raise_for_status().json()
+
+
+def settled(folder: Path, env: dict[str, str], base: str, *, contact: str = "DemoContact000000001") -> int:
+    """Sends a webhook and waits until it is done or skipped. Returns its id."""
+    answer = run("send", "ghl", "--contact", contact, "--url", base, "--json", env=env, cwd=folder).json()["answers"][0]
+    until(
+        lambda: run("events", "show", str(answer["id"]), "--json", env=env, cwd=folder).json()["state"] in ("done", "skipped"),
+        what=f"event {answer['id']} to be settled",
+        timeout_s=RESTART_S,
+    )
+    return int(answer["id"])
+
+
+def other_pid(command: Started, name: str, old: int) -> int | None:
+    """The process id of a child that was started again."""
+    for process in psutil.Process(command.pid).children():
+        try:
+            if name in process.cmdline() and process.pid != old:
+                return process.pid
+        except psutil.NoSuchProcess:
+            continue
+    return None
+
+
+def test_up_sends_samples_serves_heals_a_killed_worker_and_leaves_nothing(folder: Path, env: dict[str, str]) -> None:
+    with started("up", "--json", env=env, cwd=folder) as command:
+        told = command.document()
+        assert told["counts"] == {"sent": 20, "accepted": 14, "duplicates": 4, "rejected": 2}
+        assert {event["state"] for event in told["events"] if event["result"] == "accepted"} == {"done", "skipped"}
+        assert get(told["receiver"] + "/readyz")
+        assert get(told["openapi"])["openapi"].startswith("3.")
+        newest = get(f"{told['receiver']}/api/events?limit=1", told["admin_token"])["events"][0]
+        assert newest["id"] in {event["id"] for event in told["events"]}
+        kept = folder / "data" / "settings.json"
+        assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+
+        worker = told["pids"]["worker"]
+        psutil.Process(worker).kill()
+        until(lambda: other_pid(command, "worker", worker), what="another worker", timeout_s=RESTART_S)
+        settled(folder, env, told["receiver"])
+        assert "worker ended (killed by SIGKILL); starting it again" in command.err
+
+        processes = everything(command, folder)
+        command.send(signal.SIGTERM)
+        assert command.ends() == 0
+        assert gone(processes) == []
+
+
+def test_up_that_is_killed_takes_everything_with_it(folder: Path, env: dict[str, str]) -> None:
+    with started("up", "--json", "--no-samples", env=env, cwd=folder) as command:
+        told = command.document()
+        assert told["events"] == []
+        processes = everything(command, folder)
+        names = " ".join(" ".join(process.cmdline()) for process in processes)
+        assert all(word in names for word in ("worker", "web", "simulate", "guardian", "postgres"))
+        command.send(signal.SIGKILL)
+        command.ends()
+        assert gone(processes) == []
+
+
+def test_a_default_port_that_is_taken_gives_way_to_the_next_free_one() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        said: list[str] = []
+        with up._listen(ReceiverSettings.model_construct(port=port), None, said.append) as listening:
+            assert listening.getsockname()[1] != port
+        assert str(port) in said[0]
+        assert "PORT" in said[0]
+
+
+def test_a_port_that_was_asked_for_is_taken_or_refused_but_never_another() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(up.Failed, match="PORT"):
+            up._listen(ReceiverSettings.read(port=port), None, silent)
+        with pytest.raises(up.Failed, match=str(port)):
+            up._listen(ReceiverSettings.read(), port, silent)
+
+
+def test_a_child_that_cannot_start_ends_up_with_its_reason(folder: Path, env: dict[str, str]) -> None:
+    ended = run("up", "--json", "--no-samples", env={**env, "POSTROOM_ENCRYPTION_KEYS": "no-key"}, cwd=folder)
+    assert (ended.code, ended.out) == (1, "")
+    assert "POSTROOM_ENCRYPTION_KEYS" in ended.err
+    assert "web did not start" in ended.err
+
+
+@pytest.mark.long
+def test_a_worker_killed_in_the_middle_of_an_effect_leaves_exactly_one(folder: Path, env: dict[str, str]) -> None:
+    """P6 and P9 through the whole system: the note is written, its answer never arrives, the worker is killed, another finishes."""
+    with started("up", "--json", "--no-samples", env=env, cwd=folder) as command:
+        told = command.document()
+        ghl = told["simulators"]["ghl"]
+        notes = "/contacts/DemoContact000000001/notes"
+        fault = {"kind": "delay", "delay_s": 60, "method": "POST", "path": notes, "after_work": True}
+        httpx.post(f"{ghl}/_sim/faults", json=fault, trust_env=False).raise_for_status()
+        payload = '{"appointment": {"id": "a-1", "status": "scheduled", "contact_id": "DemoContact000000001"}}'
+        staged = run("stage", "appointment.created", "--payload", payload, "--json", env=env, cwd=folder).json()["id"]
+        until(lambda: get(f"{ghl}/_sim/effects")["kinds"].get("note"), what="the note to be written")
+        psutil.Process(told["pids"]["worker"]).kill()
+        until(
+            lambda: run("events", "show", str(staged), "--json", env=env, cwd=folder).json()["state"] == "done",
+            what="another worker to finish the event",
+            timeout_s=RESTART_S,
+        )
+        assert get(f"{ghl}/_sim/effects")["kinds"]["note"] == 1
+
+
+@pytest.mark.long
+def test_killed_postgres_receiver_and_simulators_come_back_by_themselves(folder: Path, env: dict[str, str]) -> None:
+    with started("up", "--json", "--no-samples", env=env, cwd=folder) as command:
+        told = command.document()
+        for name in ("web", "simulators"):
+            old = told["pids"][name]
+            psutil.Process(old).kill()
+            until(lambda old=old, name=name: other_pid(command, name.replace("simulators", "simulate"), old), what=f"another {name}")  # type: ignore[misc] # bound at once
+        settled(folder, env, told["receiver"])
+        for process in psutil.process_iter(["cmdline"]):
+            if "-D" in (process.info["cmdline"] or ()) and str(folder) in " ".join(process.info["cmdline"]):
+                process.kill()
+        settled(folder, env, told["receiver"], contact="DemoContact000000002")

@@ -1,0 +1,414 @@
+"""What flows and what waits (P10): limits, breakers that dispatchers share, probes, pauses, and destinations that are not set up."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import pytest
+
+from dispatcher import destinations as module
+from dispatcher.config import DispatcherSettings
+from dispatcher.context import Context
+from dispatcher.destinations import Destinations
+from dispatcher.errors import Failed, RateLimited, RemoteError, Unauthorised, Unavailable
+from dispatcher.outcome import Done, Outcome, Skipped
+from dispatcher.routes import Route
+from outbox import Claimed, Event
+from outbox.store import destinations as store
+from outbox.testing import Postroom
+from simulators.ghl import GhlSimulator
+from tests.dispatcher.appointments import appointment
+from tests.dispatcher.handling import Blocking, everything_is_over, fate, has, is_over, returning
+from tests.dispatcher.running import dispatching, eventually, stage_all
+
+Ghl = tuple[GhlSimulator, str]
+ALL_HELD = "select count(*) = $1 from outbox.busy where due_at = 'infinity'"
+PROBE_NOW = "update outbox.destinations set until = now() - interval '1 ms' where state in ('open', 'unauthorised')"
+
+
+def down() -> RemoteError:
+    return Unavailable("crm", "it is down", status=503)
+
+
+def view(postroom: Postroom) -> Destinations:
+    """One dispatcher's view."""
+    return Destinations(postroom.pool, limit=8, is_set_up=lambda _: True, freed=lambda: None)
+
+
+async def open_it(seen: Destinations, *, times: int = 5) -> list[bool]:
+    """That many failures in a row, each of another event."""
+    stopped = []
+    for event_id in range(times):
+        assert seen.enter("crm", urgency=0)
+        stopped.append(await seen.failed("crm", event_id, down()))
+        seen.leave("crm", event_id)
+    return stopped
+
+
+async def row(postroom: Postroom) -> dict[str, Any]:
+    [found] = await postroom.rows(
+        "select state, opened, probe, extract(epoch from until - now())::float8 until_s from outbox.destinations where name = 'crm'"
+    )
+    return found
+
+
+# ── the breaker that dispatchers share
+
+
+async def test_the_fifth_failure_in_a_row_stops_the_flow_for_every_dispatcher(postroom: Postroom) -> None:
+    one, other = view(postroom), view(postroom)
+    assert await open_it(one) == [False, False, False, False, True]
+    assert not one.enter("crm", urgency=0)
+    assert one.enter("another", urgency=0)
+    await other.refresh()
+    assert not other.enter("crm", urgency=0)
+    assert (await row(postroom))["state"] == "open"
+
+
+async def test_an_answer_in_between_begins_the_count_anew(postroom: Postroom) -> None:
+    seen = view(postroom)
+    await open_it(seen, times=4)
+    await seen.answered("crm", 9)
+    assert await open_it(seen, times=4) == [False] * 4
+    assert seen.enter("crm", urgency=0)
+
+
+async def test_a_rate_limit_that_the_far_side_answered_is_an_answer_and_our_own_budget_is_none(postroom: Postroom) -> None:
+    seen = view(postroom)
+    await open_it(seen, times=4)
+    assert not await seen.failed("crm", 9, RateLimited("crm", "our budget is used up", retry_after_s=1, status=None))
+    assert await open_it(seen, times=1) == [True]
+    await store.resume(postroom.pool, "crm", by="ana")
+    await seen.refresh()
+    await open_it(seen, times=4)
+    assert not await seen.failed("crm", 9, RateLimited("crm", "Too Many Requests", retry_after_s=1))
+    assert await open_it(seen, times=1) == [False]
+
+
+async def test_many_failures_at_one_moment_open_it_once(postroom: Postroom) -> None:
+    seen = view(postroom)
+    for _ in range(8):
+        assert seen.enter("crm", urgency=0)
+    stopped = await asyncio.gather(*(seen.failed("crm", event_id, down()) for event_id in range(8)))
+    assert stopped == [False] * 4 + [True] * 4
+    assert (await row(postroom))["opened"] == 1
+
+
+async def test_only_one_event_probes_at_a_time_whoever_asks(postroom: Postroom) -> None:
+    one, other = view(postroom), view(postroom)
+    await open_it(one)
+    assert not await one.probe("crm", 1)  # not yet due
+    await postroom.pool.execute(PROBE_NOW)
+    await one.refresh()
+    await other.refresh()
+    probes = await asyncio.gather(one.probe("crm", 1), other.probe("crm", 2), one.probe("crm", 3), other.probe("crm", 4))
+    assert sum(probes) == 1
+    assert not one.enter("crm", urgency=0)
+
+
+async def test_a_probe_that_is_answered_lets_it_flow_for_all(postroom: Postroom) -> None:
+    one, other = await both_due(postroom)
+    assert await one.probe("crm", 1)
+    await one.answered("crm", 1)
+    one.leave("crm", 1)
+    assert one.enter("crm", urgency=0)
+    await other.refresh()
+    assert other.enter("crm", urgency=0)
+    assert await row(postroom) == {"state": "flowing", "opened": 0, "probe": None, "until_s": None}
+
+
+async def test_a_probe_that_fails_reopens_it_for_longer_each_time_up_to_a_minute(postroom: Postroom) -> None:
+    seen = view(postroom)
+    await open_it(seen)
+    waits = [(await row(postroom))["until_s"]]
+    for event_id in range(10, 16):
+        await postroom.pool.execute(PROBE_NOW)
+        await seen.refresh()
+        assert await seen.probe("crm", event_id)
+        assert await seen.failed("crm", event_id, down())
+        seen.leave("crm", event_id)
+        waits.append((await row(postroom))["until_s"])
+    for wait_s, least_s in zip(waits, (5, 10, 20, 40, 60, 60, 60), strict=True):
+        assert least_s - 1 < wait_s <= least_s * 1.3
+
+
+async def test_a_probe_that_said_nothing_gives_its_right_to_the_next(postroom: Postroom) -> None:
+    """Its handler ended without a call: a bad payload, a deadline, a bug."""
+    one, other = await both_due(postroom)
+    assert await one.probe("crm", 1)
+    one.leave("crm", 1)
+    await one.refresh()
+    await other.refresh()
+    assert await other.probe("crm", 2)
+    assert (await row(postroom))["probe"] == 2
+
+
+async def test_a_probe_whose_process_died_is_given_up_after_a_while(postroom: Postroom) -> None:
+    one, other = await both_due(postroom)
+    assert await one.probe("crm", 1)
+    await other.refresh()
+    assert not await other.probe("crm", 2)
+    await postroom.pool.execute("update outbox.destinations set probe_at = now() - interval '2 min'")
+    assert await other.probe("crm", 2)
+
+
+async def test_an_answer_that_was_under_way_when_it_stopped_does_not_decide_for_the_probe(postroom: Postroom) -> None:
+    seen, _ = await both_due(postroom)
+    assert await seen.probe("crm", 10)
+    await seen.answered("crm", 1)  # began before
+    assert not seen.enter("crm", urgency=0)
+    assert await seen.failed("crm", 10, down())
+    assert (await row(postroom))["state"] == "open"
+    assert (await row(postroom))["opened"] == 2
+
+
+async def test_a_rejected_token_stops_it_at_once_and_is_tried_again_after_minutes(postroom: Postroom) -> None:
+    seen = view(postroom)
+    assert await seen.failed("crm", 1, Unauthorised("crm", "Invalid JWT", status=401))
+    found = await row(postroom)
+    assert found["state"] == "unauthorised"
+    assert 299 < found["until_s"] <= 390
+
+
+async def test_what_was_found_out_during_a_look_is_not_forgotten(postroom: Postroom, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, real = view(postroom), store.every
+    await open_it(seen, times=4)
+
+    async def meanwhile(pool: Any) -> Any:
+        rows = await real(pool)
+        assert await seen.failed("crm", 9, down())
+        return rows
+
+    monkeypatch.setattr(module.destinations, "every", meanwhile)
+    await seen.refresh()
+    assert not seen.enter("crm", urgency=0)
+
+
+async def test_a_persons_pause_stands_against_the_breaker_and_is_never_probed(postroom: Postroom) -> None:
+    seen = view(postroom)
+    await store.pause(postroom.pool, "crm", why="the price list is wrong", by="ana")
+    await open_it(seen, times=5)
+    await seen.refresh()
+    assert (await row(postroom))["state"] == "paused"
+    assert not await seen.probe("crm", 1)
+    assert await store.resume(postroom.pool, "crm", by="ana")
+    await seen.refresh()
+    assert seen.enter("crm", urgency=0)
+
+
+async def both_due(postroom: Postroom) -> tuple[Destinations, Destinations]:
+    """Two dispatchers that know it is open and that a probe is due."""
+    one, other = view(postroom), view(postroom)
+    await open_it(one)
+    await postroom.pool.execute(PROBE_NOW)
+    await one.refresh()
+    await other.refresh()
+    return one, other
+
+
+# ── limits
+
+
+async def test_a_destination_takes_no_more_than_its_share_and_the_rest_is_held_at_no_cost(postroom: Postroom) -> None:
+    crm, free = Blocking.new(), returning(Done())
+    routes = {"test.crm": Route(crm, destination="crm"), "test.free": Route(free), "test.other": Route(free, destination="other")}
+    settings = DispatcherSettings(concurrency=20, destination_concurrency=3)
+    async with dispatching(postroom.dsn, routes, settings=settings):
+        ids = await stage_all(postroom, *(Event("test.crm", {}) for _ in range(12)))
+        await eventually(has(postroom, ALL_HELD, 9))
+        assert crm.runs == 3
+        rest = await stage_all(postroom, *(Event("test.free", {}) for _ in range(5)), *(Event("test.other", {}) for _ in range(5)))
+        await eventually(is_over(postroom, *rest), within_s=5)
+        crm.release.set()
+        await eventually(is_over(postroom, *ids))
+    assert crm.runs == 12
+    assert await postroom.rows("select distinct attempt, outcome::text from outbox.attempts") == [{"attempt": 1, "outcome": "d"}]
+
+
+async def test_held_events_are_let_go_oldest_first_as_room_becomes_free(postroom: Postroom) -> None:
+    order: list[int] = []
+    at_work = most = 0
+
+    async def handler(event: Claimed, ctx: Context) -> Outcome:
+        nonlocal at_work, most
+        at_work += 1
+        most = max(most, at_work)
+        order.append(event.id)
+        await asyncio.sleep(0.005)
+        at_work -= 1
+        return Done()
+
+    await store.pause(postroom.pool, "crm", why="for now", by="ana")
+    settings = DispatcherSettings(concurrency=100, destination_concurrency=4)
+    ids = await stage_all(postroom, *(Event("test.crm", {}) for _ in range(60)))
+    async with dispatching(postroom.dsn, {"test.crm": Route(handler, destination="crm")}, settings=settings):
+        await eventually(has(postroom, ALL_HELD, 60))
+        await store.resume(postroom.pool, "crm", by="ana")
+        await eventually(is_over(postroom, *ids))
+    assert most <= 4
+    assert sorted(order) == ids
+    # Eight are let go at a time and four of them find room: none is overtaken by more than those.
+    assert max(order.index(event_id) - n for n, event_id in enumerate(ids)) <= 8
+
+
+async def test_a_backlog_of_held_bulk_events_delays_no_live_event(postroom: Postroom) -> None:
+    bulk, live = Blocking.new(), returning(Done())
+    routes = {"test.bulk": Route(bulk, destination="crm"), "test.live": Route(live, destination="crm")}
+    settings = DispatcherSettings(concurrency=100, destination_concurrency=4)
+    old = await stage_all(postroom, *(Event("test.bulk", {}) for _ in range(30)))
+    await postroom.pool.execute("update outbox.pending set urgency = 1")
+    async with dispatching(postroom.dsn, routes, settings=settings):
+        await eventually(has(postroom, ALL_HELD, 27))  # three run: the fourth place is for live events
+        for _ in range(3):
+            await eventually(is_over(postroom, *await stage_all(postroom, Event("test.live", {}))), within_s=5)
+        await store.pause(postroom.pool, "crm", why="for now", by="ana")
+        await eventually(lambda: seen_paused(postroom))
+        late = await stage_all(postroom, *(Event("test.live", {}) for _ in range(3)))
+        await eventually(has(postroom, ALL_HELD, 30))
+        await store.resume(postroom.pool, "crm", by="ana")
+        await eventually(is_over(postroom, *late), within_s=10)  # although 27 older ones were held before them
+        assert bulk.runs == 3
+        bulk.release.set()
+        await eventually(is_over(postroom, *old))
+
+
+async def seen_paused(postroom: Postroom) -> bool:
+    """A live event does not pass any more."""
+    [event_id] = await stage_all(postroom, Event("test.unrouted", {}))
+    await eventually(is_over(postroom, event_id))
+    await asyncio.sleep(module.WATCH_S + 0.2)  # one look at the shared states
+    return True
+
+
+# ── in the engine
+
+
+async def test_a_pause_with_an_end_resumes_by_itself(postroom: Postroom) -> None:
+    await store.pause(postroom.pool, "crm", why="the shop moves house", by="ana", seconds=1.5)
+    async with dispatching(postroom.dsn, {"test.crm": Route(returning(Done()), destination="crm")}):
+        [event_id] = await stage_all(postroom, Event("test.crm", {}))
+        await eventually(has(postroom, ALL_HELD, 1))
+        await eventually(is_over(postroom, event_id), within_s=10)
+    ended_s = await postroom.value("select extract(epoch from a.started_at - e.staged_at)::float8 from outbox.attempts a, outbox.events e")
+    assert ended_s > 1
+    assert (await fate(postroom, event_id)).outcomes == "d"
+    assert (await row(postroom))["state"] == "flowing"
+
+
+async def test_two_dispatchers_share_an_outage_and_its_end(postroom: Postroom, simulated: DispatcherSettings, ghl: Ghl) -> None:
+    simulator = ghl[0]
+    simulator.put_contact("c1")
+    outage = simulator.faults.add("answer", "**", status=503, times=None)
+    async with dispatching(postroom.dsn, settings=simulated), dispatching(postroom.dsn, settings=simulated):
+        await stage_all(postroom, *(appointment("confirmed", number=f"a{n}") for n in range(20)))
+        await eventually(has(postroom, ALL_HELD, 20))
+        await asyncio.sleep(module.WATCH_S + 0.3)  # both have looked
+        before = simulator.requests.total
+        await stage_all(postroom, *(appointment("confirmed", number=f"b{n}") for n in range(10)))
+        await eventually(has(postroom, ALL_HELD, 30))
+        assert simulator.requests.total == before  # nobody tried
+        await postroom.pool.execute(PROBE_NOW)
+        await eventually(lambda: is_so(simulator.requests.total > before))
+        await eventually(has(postroom, "select opened = 2 from outbox.destinations"))
+        assert simulator.requests.total == before + 1  # one of the two, once
+        simulator.faults.clear(outage)
+        await postroom.pool.execute(PROBE_NOW)
+        await eventually(everything_is_over(postroom), within_s=40)
+    assert simulator.effects.count("note") == 30
+    assert await postroom.value("select count(*) from outbox.attempts where outcome in ('x', 'c')") == 0
+
+
+async def test_one_event_that_breaks_the_destination_does_not_keep_it_closed(postroom: Postroom) -> None:
+    async def handler(event: Claimed, ctx: Context) -> Outcome:
+        if event.json()["breaks"]:
+            raise Failed("crm", "it broke", status=500)
+        return Done()
+
+    [bad] = await stage_all(postroom, Event("test.crm", {"breaks": True}))
+    async with dispatching(postroom.dsn, {"test.crm": Route(handler, destination="crm")}):
+        async with hurrying(postroom.hurry):
+            await eventually(has(postroom, ALL_HELD, 1))
+        good = await stage_all(postroom, *(Event("test.crm", {"breaks": False}) for _ in range(5)))
+        await eventually(has(postroom, ALL_HELD, 6))
+        async with hurrying(lambda: postroom.pool.execute(PROBE_NOW)):
+            await eventually(is_over(postroom, *good))
+    assert (await fate(postroom, bad)).state == "pending"
+
+
+async def test_a_probe_that_never_called_the_destination_opens_nothing(
+    postroom: Postroom, simulated: DispatcherSettings, ghl: Ghl
+) -> None:
+    simulator = ghl[0]
+    simulator.put_contact("c1")
+    simulator.faults.add("answer", "**", status=503, times=None)
+    async with dispatching(postroom.dsn, settings=simulated):
+        await stage_all(postroom, *(appointment("confirmed", number=f"a{n}") for n in range(5)))
+        await eventually(has(postroom, ALL_HELD, 5))
+        [nobody] = await stage_all(postroom, appointment("confirmed", number="nobody", contact=None))
+        await eventually(has(postroom, ALL_HELD, 6))
+        async with hurrying(lambda: postroom.pool.execute(PROBE_NOW)):
+            await eventually(is_over(postroom, nobody))
+        assert (await postroom.rows("select state from outbox.destinations"))[0]["state"] == "open"
+        assert await postroom.value("select max(failures) from outbox.busy") == 0
+
+
+async def test_skips_without_a_call_do_not_hide_a_failing_destination(postroom: Postroom, simulated: DispatcherSettings, ghl: Ghl) -> None:
+    """Five failures with skips in between are still five in a row."""
+    simulator = ghl[0]
+    simulator.put_contact("c1")
+    simulator.faults.add("answer", "**", status=503, times=None)
+    async with dispatching(postroom.dsn, settings=simulated):
+        for n in range(5):
+            [skipped] = await stage_all(postroom, appointment("confirmed", number=f"s{n}", contact=None))
+            await eventually(is_over(postroom, skipped))
+            await stage_all(postroom, appointment("confirmed", number=f"a{n}"))
+            await eventually(has(postroom, "select count(*) >= $1 from outbox.busy where owner is null", n + 1))
+        await eventually(has(postroom, "select exists (select from outbox.destinations where state = 'open')"), within_s=3)
+
+
+async def test_events_of_a_destination_that_is_not_set_up_wait_until_a_dispatcher_has_it(
+    postroom: Postroom, simulated: DispatcherSettings, ghl: Ghl
+) -> None:
+    simulator = ghl[0]
+    simulator.put_contact("c1")
+    ids = await stage_all(postroom, *(appointment("confirmed", number=f"a{n}") for n in range(6)))
+    async with dispatching(postroom.dsn):  # no GHL_API_KEY
+        await eventually(has(postroom, ALL_HELD, 6))
+        assert {(await fate(postroom, event_id)).why for event_id in ids} == {"held for ghl"}
+        async with dispatching(postroom.dsn, settings=simulated):
+            await eventually(is_over(postroom, *ids))
+    assert simulator.effects.count("note") == 6
+    assert await postroom.rows("select distinct outcome::text, attempt from outbox.attempts") == [{"outcome": "d", "attempt": 1}]
+
+
+async def test_the_same_holds_for_notion(postroom: Postroom) -> None:
+    [event_id] = await stage_all(postroom, Event("notion.page.created", {}, lane="notion:page:0da7aba5-e000-4000-8000-000000000001"))
+    async with dispatching(postroom.dsn):
+        await eventually(has(postroom, ALL_HELD, 1))
+    assert (await fate(postroom, event_id)).why == "held for notion"
+
+
+async def test_a_destination_known_to_handlers_only_needs_no_setting(postroom: Postroom) -> None:
+    [event_id] = await stage_all(postroom, Event("test.crm", {}))
+    async with dispatching(postroom.dsn, {"test.crm": Route(returning(Skipped("fine")), destination="crm")}):
+        await eventually(is_over(postroom, event_id))
+
+
+@asynccontextmanager
+async def hurrying(act: Callable[[], Awaitable[Any]]) -> AsyncIterator[None]:
+    """Does it again and again meanwhile, so that nobody has to wait for a time to come."""
+
+    async def again() -> None:
+        while True:
+            await act()
+            await asyncio.sleep(0.05)
+
+    async with AsyncExitStack() as stack:
+        task = asyncio.create_task(again())
+        stack.callback(task.cancel)
+        yield
+
+
+async def is_so(fact: bool) -> bool:
+    return fact
