@@ -101,6 +101,8 @@ class Child:
             self._say(f"{self.spec.name} does not stop; killed")
             self.kill()
             await self._ended.wait()
+        if self._ready.done():
+            self._ready.exception()  # it may have failed while nobody waited for it
 
     def kill(self) -> None:
         """Ends it now."""
@@ -174,14 +176,11 @@ class Children:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """In the order in which they were begun last: who feeds the others first. See `begin`."""
+        """Stops them all; the last begun first."""
         for child in reversed(self._all):
             await child.stop()
         for task in self._tasks:
             await task
-        for child in self._all:  # one that failed while nobody waited for it
-            if child._ready.done():
-                child._ready.exception()
         assert self._lifeline is not None
         for end in self._lifeline:
             os.close(end)

@@ -44,7 +44,12 @@ def database(
         yield server.dsn()
 
 
-def _checked(url: str) -> str:
+def direct(settings: DatabaseSettings, dsn: str) -> str:
+    """Past a transaction pooler where one is named: for what needs a session of its own (migrations, the dispatcher's engine)."""
+    return dsn if settings.direct_url is None else _checked(settings.direct_url.get_secret_value(), name="DATABASE_DIRECT_URL")
+
+
+def _checked(url: str, *, name: str = "DATABASE_URL") -> str:
     """A connection string that can be read at all: the driver says so only in the middle of things, in several ways."""
     try:
         parts = urlsplit(url)
@@ -52,7 +57,7 @@ def _checked(url: str) -> str:
     except ValueError:
         is_readable = False
     if not is_readable:
-        raise ConfigError("DATABASE_URL cannot be read. It looks like postgresql://user:password@host:5432/database.")
+        raise ConfigError(f"{name} cannot be read. It looks like postgresql://user:password@host:5432/database.")
     return url
 
 

@@ -103,7 +103,11 @@ def promote(
 ) -> None:
     """Make a candidate count, beside the tokens that are in use. Receivers notice it within seconds.
 
-    Example:
+    With --retire-others also a token that is in use already becomes the only one.
+
+    Examples:
+
+        postroom handshake promote 3
 
         postroom handshake promote 3 --retire-others
     """
@@ -117,7 +121,7 @@ def promote(
                 if row is None:
                     raise _unknown(handshake_id)
                 sealer.open(bytes(row["sealed"]))  # or nothing could be verified with it
-                if not await handshakes.promote(connection, SOURCE, handshake_id, by=operator()):
+                if not await handshakes.promote(connection, SOURCE, handshake_id, by=operator()) and not retire_others:
                     raise Failed(f"Token {handshake_id} is in use already.")
                 retired = await handshakes.retire_others(connection, SOURCE, handshake_id) if retire_others else 0
                 await note(connection, "promote handshake", target=handshake_id, key=row["fingerprint"], retired=retired)

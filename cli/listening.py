@@ -1,5 +1,6 @@
 """The one place that opens a port."""
 
+import os
 import socket
 
 from cli.errors import Failed
@@ -14,6 +15,5 @@ def listen(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as problem:
-        raise Failed(
-            f"Cannot listen on port {port} of {host}: {problem.strerror or problem}. Set PORT (or --port) to another, or end what uses it."
-        ) from None
+        said = os.strerror(problem.errno) if isinstance(problem.errno, int) and problem.errno > 0 else problem.strerror
+        raise Failed(f"Cannot listen on port {port} of {host}: {said}. Set PORT (or --port) to another, or end what uses it.") from None

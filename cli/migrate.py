@@ -4,7 +4,7 @@ import asyncio
 
 from rich.console import Console
 
-from cli.database import database, migrated
+from cli.database import database, direct, migrated
 from cli.options import Json
 from cli.output import count, emit
 from outbox.config import DatabaseSettings
@@ -22,8 +22,9 @@ def command(as_json: Json = False) -> None:
 
         DATABASE_URL=postgresql://app@db.example.com/postroom postroom migrate
     """
-    with database(DatabaseSettings.read(), create=True) as dsn:
-        applied = asyncio.run(migrated(dsn))
+    settings = DatabaseSettings.read()
+    with database(settings, create=True) as dsn:
+        applied = asyncio.run(migrated(direct(settings, dsn)))
 
     def human(console: Console) -> None:
         for name in applied:

@@ -63,12 +63,13 @@ def plain(value: object) -> str:
 
 
 def brief(note: str | None, *, chars: int = 70) -> str:
-    """A note of a timeline in a table: the members of a JSON object as words, cut when long."""
+    """A note of a timeline in a table: of a JSON object its plain members, cut when long."""
     text = plain(note) if note else ""
     if text.startswith("{"):
         try:
             members = json.loads(text)
-            text = ", ".join(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in members.items())
+            shown = {name: value for name, value in members.items() if isinstance(value, str | int) and value is not False}
+            text = ", ".join(name if value is True else f"{name} {value}" for name, value in shown.items())
         except ValueError:
             pass
     return text if len(text) <= chars else text[: chars - 1] + "…"

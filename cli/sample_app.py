@@ -84,17 +84,17 @@ async def change_bookings(connection: "Connection", ledger: Ledger) -> None:
     booking, begins = uuid.uuid4(), datetime.now(UTC).replace(microsecond=0) + timedelta(days=7)
     steps: list[tuple[str, str, tuple[object, ...]]] = [
         (
-            "a row is inserted",
+            "inserted",
             "insert into sample_app.bookings (id, begins, ends, ghl_contact, title) values ($1, $2, $3, $4, $5)",
             (booking, begins, begins + timedelta(minutes=30), CONTACT_IDS[1], "Colour and cut"),
         ),
         (
-            "begins is moved",
+            "moved",
             "update sample_app.bookings set begins = $2, ends = $3 where id = $1",
             (booking, begins + timedelta(hours=1), begins + timedelta(hours=2)),
         ),
-        ("state is confirmed", "update sample_app.bookings set state = 'confirmed' where id = $1", (booking,)),
-        ("state is done", "update sample_app.bookings set state = 'done' where id = $1", (booking,)),
+        ("state confirmed", "update sample_app.bookings set state = 'confirmed' where id = $1", (booking,)),
+        ("state done", "update sample_app.bookings set state = 'done' where id = $1", (booking,)),
     ]
     known: set[int] = set()
     for what, statement, values in steps:
@@ -115,7 +115,7 @@ async def _request(
         async with connection.transaction():
             await connection.execute("insert into sample_app.requests (id) values ($1) on conflict do nothing", request)
             event_id = int(await stage(connection, event))
-    ledger.staged(f"{kind}: staged by the app" + ("" if contact_id else ", no contact"), event_id)
+    ledger.staged(f"{kind}: {'staged' if contact_id else 'without a contact'}", event_id)
 
 
 def _event(request: str, kind: str, *, contact_id: str | None, status: str = "scheduled") -> Event:

@@ -31,8 +31,8 @@ async def ghl_webhooks(to: httpx.AsyncClient, ledger: Ledger) -> None:
     await _send(to, ledger, GHL, "ContactCreate", first, times=3)
     await _send(to, ledger, GHL, "ContactUpdate", _ghl(samples.ghl_contact_event("ContactUpdate", samples.ghl_contact(CONTACT_IDS[1]))))
     gone = samples.ghl_contact_event("ContactDelete", samples.ghl_contact(UNKNOWN_CONTACT))
-    await _send(to, ledger, GHL, "ContactDelete, no lead of ours", _ghl(gone))
-    await _send(to, ledger, GHL, f"{UNKNOWN_TYPE}, not known here", _ghl(samples.ghl_event(UNKNOWN_TYPE, {"id": "DemoOpportunity00001"})))
+    await _send(to, ledger, GHL, "ContactDelete of a stranger", _ghl(gone))
+    await _send(to, ledger, GHL, f"{UNKNOWN_TYPE}, unknown", _ghl(samples.ghl_event(UNKNOWN_TYPE, {"id": "DemoOpportunity00001"})))
     forged = samples.ghl_contact_event("ContactUpdate", samples.ghl_contact(CONTACT_IDS[2]))
     await _send(to, ledger, GHL, "ContactUpdate, bad signature", _ghl(forged, forged=True))
 

@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import socket
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,7 +14,7 @@ from rich.console import Console
 
 from cli import deliver, running, scenes
 from cli.children import Children
-from cli.database import database, migrated, opened
+from cli.database import database, direct, migrated, opened
 from cli.errors import Failed
 from cli.ledger import Became, Ledger, rows
 from cli.listening import LARGEST_PORT, listen
@@ -21,6 +23,7 @@ from cli.output import Say, emit, err, facts, silent
 from cli.system import GHL, NOTION, Plan, System, started
 from dispatcher.config import DispatcherSettings
 from outbox.config import DatabaseSettings
+from outbox.seal import Sealer
 from receiver.config import ReceiverSettings
 
 HOST = "127.0.0.1"
@@ -53,6 +56,7 @@ def command(
     """
     settings, receiver, dispatcher = DatabaseSettings.read(), ReceiverSettings.read(), DispatcherSettings.read()
     running.configure_log(settings, quiet=True)
+    Sealer(settings.encryption_keys)  # a bad key is said here and not by a child
     say: Say = silent if as_json else err().print
     listening = _listen(receiver, port, say)
     with listening, database(settings, create=True, keep=True) as dsn:
@@ -65,7 +69,7 @@ def command(
         )
         plan.data_dir.mkdir(parents=True, exist_ok=True)
         wanted = samples if samples is not None else settings.database_url is None
-        asyncio.run(_until_stopped(plan, dsn, samples=wanted, as_json=as_json, say=say))
+        asyncio.run(_until_stopped(plan, direct(settings, dsn), samples=wanted, as_json=as_json, say=say))
     say("Stopped.")
 
 
@@ -112,6 +116,12 @@ async def _send_samples(plan: Plan, dsn: str, system: System, ledger: Ledger) ->
         await scenes.app_changes(dsn, ledger)
     async with opened(dsn) as pool:
         return await scenes.settled(pool, ledger, timeout_s=SETTLE_TIMEOUT_S)
+
+
+def _program() -> str:
+    """How this program is called here: by its name, or by the path that was typed (make types one)."""
+    typed = sys.argv[0]
+    return typed if Path(typed).name == "postroom" and shutil.which("postroom") is None else "postroom"
 
 
 def _listen(receiver: ReceiverSettings, port: int | None, say: Say) -> socket.socket:
@@ -168,11 +178,11 @@ def _show(console: Console, plan: Plan, system: System, ledger: Ledger, found: d
     )
     token = system.token or "$TOKEN"
     console.print("\nTry, in another terminal:", style="bold")
-    lines = [f"curl -H 'Authorization: Bearer {token}' {system.url}/api/events?limit=5"]
+    lines = [f"curl -H 'Authorization: Bearer {token}' '{system.url}/api/events?limit=5'"]
     if GHL in plan.simulated:
         where = "" if system.url.endswith(":8000") else f" --url {system.url}"
-        lines += [f"postroom send ghl ContactUpdate{where}", f"postroom send ghl ContactUpdate{where} --print-curl"]
-    lines += ["postroom events", "postroom doctor"]
+        lines += [f"{_program()} send ghl ContactUpdate{where}", f"{_program()} send ghl ContactUpdate{where} --print-curl"]
+    lines += [f"{_program()} events", f"{_program()} doctor"]
     for line in lines:
         console.print(f"  {line}", soft_wrap=True)
     console.print("\nIt runs until Ctrl-C.")

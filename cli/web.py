@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 import uvicorn
-from receiver.app import create_app
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cli import kept, running
@@ -19,6 +18,7 @@ from cli.listening import BACKLOG, LARGEST_PORT, listen
 from cli.options import StopWithParent
 from outbox.config import DatabaseSettings
 from outbox.log import get_logger
+from receiver.app import create_app
 from receiver.config import ReceiverSettings
 
 log = get_logger(__name__)
@@ -79,7 +79,6 @@ async def _serve(dsn: str, settings: DatabaseSettings, own: ReceiverSettings, li
         await server.serve(sockets=[listening])
     except SystemExit:
         raise app.failure or Failed("The receiver did not start; its log says why.") from None
-    log.info("receiver ended")
 
 
 class Server(uvicorn.Server):

@@ -1,7 +1,7 @@
 """`postroom worker`: a dispatcher process."""
 
 from cli import running
-from cli.database import database
+from cli.database import database, direct
 from cli.lifeline import say_ready
 from cli.options import StopWithParent
 from dispatcher.config import DispatcherSettings
@@ -32,7 +32,7 @@ def command(stop_with_parent: StopWithParent = False) -> None:
 async def _work(dsn: str, settings: DatabaseSettings, own: DispatcherSettings, *, say: bool) -> None:
     stop = Stop()
     running.on_signals(stop.ask)
-    direct = settings.direct_url.get_secret_value() if settings.direct_url is not None else None
+    engine = direct(settings, dsn)
     unsaid = [say]
 
     def ready() -> None:
@@ -41,4 +41,4 @@ async def _work(dsn: str, settings: DatabaseSettings, own: DispatcherSettings, *
         unsaid.append(False)
 
     async with services(dsn, own) as shared:
-        await Dispatcher(dsn, shared, ROUTES, direct_dsn=direct, keep_days=settings.retention_days).run(stop, ready=ready)
+        await Dispatcher(engine, shared, ROUTES, keep_days=settings.retention_days).run(stop, ready=ready)

@@ -31,6 +31,9 @@ class Upkeep:
             except DatabaseUnavailable as problem:
                 log.info("upkeep waits for the database", problem=problem)
                 self._line.drop()
+            except Exception as problem:  # whatever is wrong with the house, the events go on
+                log.error("upkeep failed; the events go on, but somebody has to look", exc_info=problem)
+                self._line.drop()
             await asyncio.sleep(EVERY_S)
 
     async def once(self) -> bool:

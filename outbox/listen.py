@@ -10,6 +10,7 @@ from outbox.log import get_logger
 log = get_logger(__name__)
 CHANNEL = "postroom"
 CHECK_S = 5.0
+AGAIN_S = 2.0
 
 
 class Listener:
@@ -26,17 +27,22 @@ class Listener:
             except DatabaseUnavailable as problem:
                 log.info("not listening, polling instead", problem=problem)
             standing(False)
-            await asyncio.sleep(2)
+            await asyncio.sleep(AGAIN_S)
 
     async def _listen(self, standing: Callable[[bool], None]) -> None:
+        """Returns when the server closed the connection. Raises DatabaseUnavailable when it does not answer."""
         connection = await db.connect(self._dsn, name=self._name)
+        fell = asyncio.Event()
         try:
             with db.mapped():
+                connection.add_termination_listener(lambda _: fell.set())
                 await connection.add_listener(CHANNEL, lambda *_: self._heard())
             standing(True)
             self._heard()
-            while True:
-                await asyncio.sleep(CHECK_S)
-                await db.fetchval(connection, "select 1", timeout_s=3)
+            while not fell.is_set():
+                try:
+                    await asyncio.wait_for(fell.wait(), CHECK_S)
+                except TimeoutError:  # nothing fell that we know of; a silent network is found by asking
+                    await db.fetchval(connection, "select 1", timeout_s=3)
         finally:
             connection.terminate()

@@ -8,13 +8,15 @@ from pydantic import SecretStr
 
 from outbox.errors import ConfigError
 
+KEY_LETTERS = 44
+
 
 class Sealer:
     """Seals and opens. Without keys it refuses, naming the variable to set."""
 
     def __init__(self, keys: Sequence[SecretStr]) -> None:
         try:
-            fernets = [Fernet(key.get_secret_value()) for key in keys]
+            fernets = [Fernet(_whole(key.get_secret_value())) for key in keys]
         except ValueError:
             raise ConfigError(
                 "POSTROOM_ENCRYPTION_KEYS: each key is 32 bytes in URL-safe base64; make one with `postroom doctor --new-key`"
@@ -42,6 +44,13 @@ class Sealer:
             raise ConfigError(
                 "POSTROOM_ENCRYPTION_KEYS has none of the keys that a kept secret was sealed with; add the old key behind the new one"
             ) from None
+
+
+def _whole(key: str) -> str:
+    """The key. Raises ValueError when it is two that lack their comma: base64 would read the first and forget the other."""
+    if len(key) != KEY_LETTERS:
+        raise ValueError("a key has 44 letters")
+    return key
 
 
 def new_key() -> str:

@@ -18,6 +18,12 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 
+# pytest-asyncio knows its own fixtures in its strict mode, too; another plugin for asyncio knows pytest's.
+try:
+    from pytest_asyncio import fixture as async_fixture
+except ImportError:
+    async_fixture = pytest.fixture  # type: ignore[assignment]
+
 from outbox import db
 from outbox.embedded import FAST, Embedded, find_binaries
 from outbox.migrate import migrate
@@ -69,18 +75,22 @@ class Postroom:
 
 
 FOLDER = "POSTROOM_TEST_FOLDER"
+OUTER: pytest.StashKey[str | None] = pytest.StashKey()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Names the folder of this run's server; made only when a test asks for a database. Its other processes inherit the name."""
     if not hasattr(config, "workerinput"):
+        config.stash[OUTER] = os.environ.get(FOLDER)
         os.environ[FOLDER] = str(Path(tempfile.gettempdir()) / f"postroom-test-{os.getpid()}-{secrets.token_hex(4)}")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """The run is over, its servers are stopped: the folder goes."""
-    if not hasattr(config, "workerinput"):
+    """The run is over, its servers are stopped: the folder goes. A run inside a run leaves that one's name as it was."""
+    if OUTER in config.stash:
         shutil.rmtree(os.environ.pop(FOLDER), ignore_errors=True)
+        if (outer := config.stash[OUTER]) is not None:
+            os.environ[FOLDER] = outer
 
 
 @pytest.fixture(scope="session")
@@ -111,7 +121,7 @@ def postroom_database(postroom_server: Embedded) -> str:
     return postroom_server.dsn(name)
 
 
-@pytest.fixture
+@async_fixture
 async def postroom(postroom_database: str) -> AsyncIterator[Postroom]:
     """An empty database and a pool on it."""
     async with db.pool(postroom_database, name="postroom:test", size=8, timeout_s=30) as pool:
@@ -147,7 +157,8 @@ def drain(postroom: Postroom) -> Drain:
         from dispatcher.service import Dispatcher, Stop
         from dispatcher.services import services
 
-        async with services(postroom.dsn, settings or DispatcherSettings()) as shared:
+        # By default nothing of the environment: a developer's real keys must not meet a test's events.
+        async with services(postroom.dsn, settings or DispatcherSettings.model_construct()) as shared:
             stop = Stop()
             dispatcher = asyncio.create_task(Dispatcher(postroom.dsn, shared, routes or ROUTES).run(stop))
             try:
@@ -210,7 +221,7 @@ def signed() -> Signed:
     return Signed()
 
 
-@pytest.fixture
+@async_fixture
 async def ghl() -> "AsyncIterator[tuple[GhlSimulator, str]]":
     """A running GHL simulator and its base URL."""
     from simulators.ghl import GhlSimulator
@@ -221,7 +232,7 @@ async def ghl() -> "AsyncIterator[tuple[GhlSimulator, str]]":
         yield simulator, running.base_url
 
 
-@pytest.fixture
+@async_fixture
 async def notion() -> "AsyncIterator[tuple[NotionSimulator, str]]":
     """A running Notion simulator and its base URL."""
     from simulators.notion import NotionSimulator

@@ -112,9 +112,9 @@ async def _http_problem(request: Request, problem: Exception) -> Response:
 
 async def _failure(request: Request, problem: Exception) -> Response:
     """What nobody foresaw, in a route that is not of the table."""
-    log.error("a request failed", path=request.url.path, problem=origin(problem))
+    log.error("a request failed", path=request.scope["path"], problem=origin(problem))
     return _response(request, internal())
 
 
 def _response(request: Request, problem: Problem) -> Response:
-    return Response(problem.body(request.url.path), problem.status, {**problem.headers, "cache-control": "no-store"}, PROBLEM_TYPE)
+    return Response(problem.body(request.scope["path"]), problem.status, {**problem.headers, "cache-control": "no-store"}, PROBLEM_TYPE)

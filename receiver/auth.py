@@ -1,7 +1,8 @@
 """Who is asking: bearer tokens of operators and viewers. Owns no session and no cookie.
 
 A token is compared by its SHA-256 with every configured one, so that neither order nor length shows in the time taken. Wrong tokens are
-few per address; after that nothing is compared for a while. Without a configured token there is no way in.
+few per address, then they are a 429. A right one is let in even then: behind a proxy everybody has one address, and a stranger must not
+be able to lock people out. Without a configured token there is no way in.
 """
 
 import hashlib
@@ -50,12 +51,11 @@ class Gate:
         shown = _bearer(headers)
         if shown is None:
             raise _unauthorised("Send the header Authorization: Bearer <token>, once.", _CHALLENGE)
-        wait_s = self._wrong.wait_s(address, now=now)
-        if wait_s > 0:
-            raise busy("Too many wrong tokens from this address.", retry_after_s=math.ceil(wait_s))
         operator = self.find(shown)
         if operator is None:
-            self._wrong.take(address, now=now)
+            if not self._wrong.take(address, now=now):
+                wait_s = math.ceil(self._wrong.wait_s(address, now=now))
+                raise busy("Too many wrong tokens from this address.", retry_after_s=wait_s)
             log.warning("a wrong token was shown to the API")
             raise _unauthorised("This token is not known.", f'{_CHALLENGE}, error="invalid_token"')
         if not operator.role.includes(needs):

@@ -92,16 +92,16 @@ def origin(problem: BaseException) -> str:
 
 
 async def answer(
-    send: Send, status: int, body: bytes, *, content_type: str = "application/json", headers: Mapping[str, str] | None = None
+    scope: Scope, send: Send, status: int, body: bytes, *, content_type: str = "application/json", headers: Mapping[str, str] | None = None
 ) -> None:
-    """Sends a whole answer."""
+    """Sends a whole answer. A HEAD gets the head of what a GET would get."""
     pairs = [(b"content-type", content_type.encode()), (b"content-length", b"%d" % len(body)), (b"cache-control", b"no-store")]
     pairs += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in (headers or {}).items()]
     await send({"type": "http.response.start", "status": status, "headers": pairs})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
 
 async def answer_problem(scope: Scope, send: Send, problem: Problem, *, with_instance: bool = True) -> None:
-    """Sends a problem; a HEAD is answered without the body, as HTTP wants it."""
+    """Sends a problem."""
     body = problem.body(scope["path"] if with_instance else None)
-    await answer(send, problem.status, b"" if scope["method"] == "HEAD" else body, content_type=PROBLEM_TYPE, headers=problem.headers)
+    await answer(scope, send, problem.status, body, content_type=PROBLEM_TYPE, headers=problem.headers)

@@ -36,7 +36,7 @@ class NotionTokens:
     def __init__(self, sealer: Sealer, make: Callable[[tuple[SecretStr, ...]], NotionSource]) -> None:
         self._sealer, self._make = sealer, make
         self._sealed: list[bytes] | None = None  # as last read; None: not read yet
-        self._unreadable = False
+        self._reading = asyncio.Lock()  # or an older answer could replace a newer one
         self._by_network = Buckets(per_s=PER_NETWORK_PER_S, burst=PER_NETWORK_BURST)
         self._all = Buckets(per_s=PER_S, burst=BURST)
         self.source = make(())
@@ -64,20 +64,18 @@ class NotionTokens:
 
     async def refresh(self, pool: Pool) -> None:
         """Reads the promoted tokens and replaces the source when they changed. Raises DatabaseUnavailable."""
-        sealed = await handshakes.promoted(pool, SOURCE)
-        if sealed == self._sealed:
-            return
-        tokens: list[SecretStr] = []
-        unreadable = False
-        for one in sealed:
-            try:
-                tokens.append(self._sealer.open(one))
-            except ConfigError as problem:
-                unreadable = True
-                log.error("a promoted token of Notion cannot be opened; its messages are turned away", problem=problem)
-        self.source = self._make(tuple(tokens))
-        self._unreadable = unreadable
-        self._sealed = sealed
+        async with self._reading:
+            sealed = await handshakes.promoted(pool, SOURCE)
+            if sealed == self._sealed:
+                return
+            tokens: list[SecretStr] = []
+            for one in sealed:
+                try:
+                    tokens.append(self._sealer.open(one))
+                except ConfigError as problem:
+                    log.error("a promoted token of Notion cannot be opened; its messages are turned away", problem=problem)
+            self.source = self._make(tuple(tokens))
+            self._sealed = sealed
         log.info("tokens of Notion read", promoted=len(tokens), keys=list(self.source.describe().keys))
 
     async def offer(self, pool: Pool, handshake: Handshake, *, network: str | None) -> int:

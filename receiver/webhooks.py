@@ -33,7 +33,7 @@ _STANDARD = re.compile(r"standard/([a-z0-9][a-z0-9_-]{0,39})")
 UNAUTHORISED = Problem(
     401, "unauthorised", "Not accepted", "The signature or secret of this message does not fit.", headers={"www-authenticate": "Signature"}
 )
-_ACCEPTED = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+_JSON = (b"content-type", b"application/json")
 
 
 class Door(Protocol):
@@ -116,7 +116,7 @@ class Webhooks:
             raise self._turned_away(scope, incoming.source, rejected, incoming.body) from None
         self._ledger.accepted(incoming.source, incoming.fingerprint, duplicate=staged.duplicate, now=now)
         body = b'{"id": %d, "duplicate": %s}' % (staged.id, b"true" if staged.duplicate else b"false")
-        await send({"type": "http.response.start", "status": 202, "headers": [*_ACCEPTED, (b"content-length", b"%d" % len(body))]})
+        await send({"type": "http.response.start", "status": 202, "headers": [_JSON, (b"content-length", b"%d" % len(body))]})
         await send({"type": "http.response.body", "body": body})
 
     async def _handshake(self, scope: Scope, send: Send, handshake: Handshake, body: bytes) -> None:
@@ -129,7 +129,7 @@ class Webhooks:
             # The body is the token: nothing of it is kept.
             self._ledger.rejected(handshake.source, problem.word, str(problem.detail), network=network, body_bytes=len(body))
             raise
-        await answer(send, 200, b"{}")
+        await answer(scope, send, 200, b"{}")
 
     def _turned_away(self, scope: Scope, source: str, rejected: Rejected, body: bytes) -> Problem:
         if source == "notion" and not self._notion.is_known and rejected.reason in (Reason.BAD_SIGNATURE, Reason.NOT_CONFIGURED):

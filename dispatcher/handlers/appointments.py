@@ -5,7 +5,7 @@ fields may be written again without harm.
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from dispatcher.clients.ghl_models import ContactWrite
 from dispatcher.context import Context
@@ -26,8 +26,9 @@ class Task:
 
     def due_at(self, appointment: Appointment, staged_at: datetime) -> datetime:
         """When it is due; the same in every run of the event."""
-        if self.before is not None and appointment.starts_at is not None:
-            return max(staged_at, appointment.starts_at - self.before)
+        starts_at = _start_of(appointment)
+        if self.before is not None and starts_at is not None:
+            return max(staged_at, starts_at - self.before)
         return staged_at + (self.after or timedelta(days=1))
 
 
@@ -107,11 +108,19 @@ async def _tell(event: Claimed, ctx: Context, telling: Telling) -> Outcome:
 def _sentence(telling: Telling, change: AppointmentChange) -> str:
     appointment, previous = change.appointment, change.previous
     parts = [f"{telling.sentence}: {appointment.title or f'appointment {appointment.id}'}"]
-    if appointment.starts_at is not None:
-        parts.append(f"starts {appointment.starts_at:%Y-%m-%d %H:%M %Z}".rstrip())
-        if previous is not None and previous.starts_at is not None and previous.starts_at != appointment.starts_at:
-            parts.append(f"was {previous.starts_at:%Y-%m-%d %H:%M %Z}".rstrip())
+    starts_at = _start_of(appointment)
+    if starts_at is not None:
+        parts.append(f"starts {starts_at:%Y-%m-%d %H:%M %Z}")
+        started_at = None if previous is None else _start_of(previous)
+        if started_at is not None and started_at != starts_at:
+            parts.append(f"was {started_at:%Y-%m-%d %H:%M %Z}")
     return ", ".join(parts)
+
+
+def _start_of(appointment: Appointment) -> datetime | None:
+    """When it starts; a time without a zone, as apps keep them in a plain timestamp column, is UTC."""
+    at = appointment.starts_at
+    return at if at is None or at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 
 def _outdated(change: AppointmentChange, tag: str | None) -> list[str]:
@@ -145,7 +154,8 @@ async def _change_tags(ctx: Context, contact_id: str, add: list[str], remove: li
 
 async def _set_fields(ctx: Context, contact_id: str, appointment: Appointment, *, is_next: bool) -> list[str]:
     """Sets those of the two fields that the location has; a location without them is told of the rest all the same."""
-    starts_on = appointment.starts_at.date().isoformat() if is_next and appointment.starts_at is not None else None
+    starts_at = _start_of(appointment)
+    starts_on = starts_at.date().isoformat() if is_next and starts_at is not None else None
     wanted = {STATUS_FIELD: str(appointment.status), NEXT_FIELD: starts_on}
     there = {name: value for name, value in wanted.items() if await ctx.ghl.custom_field(name) is not None}
     if there:

@@ -3,19 +3,27 @@
 insert into outbox.budgets as b (credential, tokens) values ($1, $2)
 on conflict (credential) do update set credential = excluded.credential
 returning tokens, at, clock_timestamp() as now, paused_until,
-          case when day = (now() at time zone 'UTC')::date then used else 0 end used, daily_left
+          case when day = (now() at time zone 'UTC')::date then used else 0 end used,
+          case when day = (now() at time zone 'UTC')::date then daily_left end daily_left
 
 -- name: save
--- the bucket as the caller computed it, under the lock that `lock` took.
-update outbox.budgets set tokens = $2, at = $3, used = $4, day = (now() at time zone 'UTC')::date where credential = $1
+-- the bucket as the caller computed it, under the lock that `lock` took. What was left of another day says nothing of this one.
+update outbox.budgets
+set tokens = $2, at = $3, used = $4, day = (now() at time zone 'UTC')::date,
+    daily_left = case when day = (now() at time zone 'UTC')::date then daily_left end
+where credential = $1
 
 -- name: learn
 -- what the far side's headers said: rest for $2 seconds (0: go on), and calls left today (NULL: not said).
 insert into outbox.budgets as b (credential, tokens, paused_until, daily_left)
 values ($1, 0, clock_timestamp() + $2 * interval '1 s', $3)
 on conflict (credential) do update
-set paused_until = greatest(b.paused_until, clock_timestamp() + $2 * interval '1 s'), daily_left = coalesce($3, b.daily_left)
+set paused_until = greatest(b.paused_until, clock_timestamp() + $2 * interval '1 s'), day = excluded.day,
+    used = case when b.day = excluded.day then b.used else 0 end,
+    daily_left = coalesce($3, case when b.day = excluded.day then b.daily_left end)
 
 -- name: all
--- read only: every bucket.
-select credential, tokens, extract(epoch from paused_until - clock_timestamp())::float8 paused_s, used, daily_left from outbox.budgets order by credential
+-- read only: every bucket, with the calls of today.
+select credential, tokens, extract(epoch from paused_until - clock_timestamp())::float8 paused_s,
+       case when is_today then used else 0 end used, case when is_today then daily_left end daily_left
+from outbox.budgets cross join lateral (select day = (now() at time zone 'UTC')::date is_today) t order by credential

@@ -20,10 +20,24 @@ select exists (select from outbox.pending where event_id >= outbox.first_id($1::
     or exists (select from outbox.delayed where event_id >= outbox.first_id($1::date) and event_id < outbox.first_id($1::date + 1))
     or exists (select from outbox.dead where event_id >= outbox.first_id($1::date) and event_id < outbox.first_id($1::date + 1))
 
+-- name: undone_days
+-- read only: the days over $1 days old of which something is still pending, busy, delayed or dead, oldest first.
+with undone as (
+  select event_id from outbox.pending union all select event_id from outbox.busy
+  union all select event_id from outbox.delayed union all select event_id from outbox.dead)
+select distinct date '1970-01-01' + (event_id >> 36)::int as day from undone
+where event_id < outbox.first_id((now() at time zone 'UTC')::date - $1::int) order by day
+
+-- name: key_pages
+-- read only: how many pages the table of keys has.
+select pg_relation_size('outbox.keys') / current_setting('block_size')::bigint
+
 -- name: prune_keys
--- the keys of a day that is dropped.
-delete from outbox.keys where event_id >= outbox.first_id($1::date) and event_id < outbox.first_id($1::date + 1)
+-- the keys of day $1 among the pages from $2 up to $3.
+delete from outbox.keys
+where ctid >= format('(%s,0)', $2::bigint)::tid and ctid < format('(%s,0)', $3::bigint)::tid
+  and event_id >= outbox.first_id($1::date) and event_id < outbox.first_id($1::date + 1)
 
 -- name: prune_duplicates
 -- the counts of repeats of a day that is dropped.
-delete from outbox.duplicates where event_id < outbox.first_id($1::date + 1)
+delete from outbox.duplicates where event_id >= outbox.first_id($1::date) and event_id < outbox.first_id($1::date + 1)

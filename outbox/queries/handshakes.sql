@@ -3,11 +3,11 @@
 with offered as (
   insert into outbox.handshakes (source, sealed, fingerprint, remote) values ($1, $2, $3, $4)
   on conflict (source, fingerprint) do update set at = case when handshakes.promoted_at is null then now() else handshakes.at end
-  returning id),
-pruned as (
-  delete from outbox.handshakes where promoted_at is null and source = $1
-    and id in (select id from outbox.handshakes where source = $1 and promoted_at is null order by at desc offset 4)
-    and id not in (select id from offered))
+  returning id, promoted_at),
+pruned as (                                       -- the others as they were before, so the offered one is counted apart
+  delete from outbox.handshakes where promoted_at is null and id in (
+    select id from outbox.handshakes where source = $1 and promoted_at is null and id not in (select id from offered)
+    order by at desc, id desc offset (select 5 - count(*) from offered where promoted_at is null)))
 select id from offered
 
 -- name: list

@@ -46,8 +46,7 @@ class Endpoint:
         except Disconnected:
             return
         else:
-            body = b"" if scope["method"] == "HEAD" else answered.body()
-            await answer(send, answered.status, body, content_type=answered.content_type, headers=answered.headers)
+            await answer(scope, send, answered.status, answered.body(), content_type=answered.content_type, headers=answered.headers)
 
     async def _serve(self, scope: Scope, receive: Receive) -> Answer:
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
@@ -109,10 +108,9 @@ async def _body(operation: Operation[Any, Any], scope: Scope, receive: Receive) 
     if operation.method == "GET":
         return model()
     body = await read_body(scope, receive, limit_bytes=BODY_LIMIT_BYTES)
-    may_be_empty = not any(field.is_required() for field in model.model_fields.values())
-    if not body and may_be_empty:
-        return model()
-    if not _is_json(scope["headers"]):
+    if not body and not any(field.is_required() for field in model.model_fields.values()):
+        body = b"{}"
+    elif not _is_json(scope["headers"]):
         raise Problem(415, "not-json", "Not in this form", "Send JSON with the header Content-Type: application/json")
     try:
         return model.model_validate_json(body)

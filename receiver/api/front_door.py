@@ -1,9 +1,11 @@
 """The front door seen from inside: rejected requests, and Notion's verification tokens from candidate to use."""
 
+from contextlib import suppress
 from typing import Annotated
 
 from pydantic import Field
 
+from outbox.errors import DatabaseUnavailable
 from outbox.store import handshakes, sources
 from outbox.timeline import iso
 from receiver.api.operation import MAX_ID, Answer, Asked, Call, Limit, NoBody, NoQuery, Operation, Said, Table, Text, Time, Told
@@ -129,7 +131,8 @@ async def promote(call: Call[NoQuery, PromoteTold]) -> Answer:
             raise conflict("in-use", "This token is in use already.")
         retired = await handshakes.retire_others(connection, SOURCE, handshake_id) if call.body.retire_others else 0
         await call.note(connection, "promote handshake", target=handshake_id, key=row["fingerprint"], retired=retired)
-    await call.desk.notion.refresh(call.desk.pool)
+    with suppress(DatabaseUnavailable):  # it is promoted; what cannot be read now is read within seconds
+        await call.desk.notion.refresh(call.desk.pool)
     return Answer(Promoted(id=handshake_id, key=row["fingerprint"], retired=retired))
 
 

@@ -115,6 +115,17 @@ def started(*arguments: str, env: Mapping[str, str], cwd: Path, stdin: int = sub
             process.stdin.close()
 
 
+def child_pid(command: Started, name: str) -> int | None:
+    """The process id of the child that runs this command now."""
+    for process in psutil.Process(command.pid).children():
+        try:
+            if name in process.cmdline():
+                return process.pid
+        except psutil.NoSuchProcess:  # it ended meanwhile, or just now
+            continue
+    return None
+
+
 def until(look: Callable[[], T | None], *, what: str, timeout_s: float = PATIENCE_S) -> T:
     """What `look` returns as soon as it is something. Fails, saying what was waited for."""
     end = time.monotonic() + timeout_s

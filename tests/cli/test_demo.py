@@ -3,13 +3,13 @@
 import signal
 from pathlib import Path
 
-import psutil
 import pytest
 
 from cli.checks import Seen
 from cli.deliver import Answer
 from cli.ledger import Became, Ledger, rows, states
-from tests.cli.program import environment, gone, run, started, until
+from outbox.embedded import temporary_folder
+from tests.cli.program import child_pid, environment, gone, run, started, until
 
 
 def test_the_demo_accounts_for_every_event_and_retries_its_dead_letter_to_success(tmp_path: Path) -> None:
@@ -32,10 +32,8 @@ def test_the_demo_accounts_for_every_event_and_retries_its_dead_letter_to_succes
 
 
 def test_an_interrupted_demo_leaves_no_process(tmp_path: Path) -> None:
-    env = environment(POSTROOM_DATA_DIR=str(tmp_path / "data"))
-    with started("demo", env=env, cwd=tmp_path) as command:
-        mother = psutil.Process(command.pid)
-        until(lambda: any("simulate" in child.cmdline() for child in mother.children()), what="the simulators")
+    with temporary_folder() as folder, started("demo", env=environment(POSTROOM_DATA_DIR=str(folder)), cwd=tmp_path) as command:
+        until(lambda: child_pid(command, "web"), what="the receiver")
         processes = command.family()
         command.send(signal.SIGTERM)
         assert command.ends() == 130

@@ -51,11 +51,13 @@ async def test_a_candidate_is_shown_to_be_pasted_and_then_promoted(command: Comm
     second = await offered(postroom, key, "invented-verification-token-2")
     assert command("handshake", "show", str(first), "--json", POSTROOM_ENCRYPTION_KEYS=key).json() == {"id": first, "token": TOKEN}
     assert command("handshake", "promote", str(first), POSTROOM_ENCRYPTION_KEYS=key).out == f"Token {first} is in use.\n"
+    command("handshake", "promote", str(second), POSTROOM_ENCRYPTION_KEYS=key)
+    assert [entry["state"] for entry in command("handshake", "--json").json()["handshakes"]] == ["in use", "in use"]
     ended = command("handshake", "promote", str(second), "--retire-others", "--json", POSTROOM_ENCRYPTION_KEYS=key)
     assert ended.json() == {"id": second, "state": "in use", "retired": 1}
     assert [entry["id"] for entry in command("handshake", "--json").json()["handshakes"]] == [second]
     acts = [row["what"] for row in await postroom.rows("select what from outbox.audit order by id")]
-    assert acts == ["reveal handshake", "promote handshake", "promote handshake"]
+    assert acts == ["reveal handshake", "promote handshake", "promote handshake", "promote handshake"]
 
 
 async def test_a_token_in_use_is_neither_shown_nor_promoted_again(command: Command, postroom: Postroom) -> None:

@@ -58,6 +58,11 @@ async def test_an_event_may_be_staged_for_later(command: Command, postroom: Post
     assert await postroom.value("select due_at between now() + '119 min' and now() + '120 min' from outbox.delayed")
 
 
+async def test_a_database_that_is_up_to_date_is_left_as_it_is(command: Command) -> None:
+    assert command("migrate", "--json").json() == {"applied": []}
+    assert "0 migrations applied" in command("migrate").out
+
+
 async def test_events_are_listed_newest_first_and_filtered(command: Command, postroom: Postroom) -> None:
     old = await staged(postroom, "report.due", lane="x")
     new = await staged(postroom, "report.sent", key="k", source="shop")

@@ -16,7 +16,6 @@ from pydantic import SecretStr
 from outbox import Event, stage
 from outbox.embedded import temporary_folder
 from outbox.seal import Sealer
-from outbox.store import events
 from outbox.testing import Postroom
 from tests.cli.program import PATIENCE_S, PROGRAM, ROOT, Started, environment, run, started, until
 
@@ -42,9 +41,7 @@ async def staged(postroom: Postroom, kind: str = "report.due") -> int:
 
 def test_a_fresh_folder_is_migrated_used_and_left_without_a_process(folder: Path) -> None:
     env = environment(POSTROOM_DATA_DIR=str(folder / "data"))
-    first, second = (run("migrate", "--json", env=env, cwd=folder) for _ in range(2))
-    assert first.json()["applied"][0].startswith("0001")
-    assert second.json() == {"applied": []}
+    assert run("migrate", "--json", env=env, cwd=folder).json()["applied"][0].startswith("0001")
     event_id = run("stage", "report.due", "--payload", "{}", "--json", env=env, cwd=folder).json()["id"]
     assert [event["id"] for event in run("events", "--json", env=env, cwd=folder).json()["events"]] == [event_id]
     commands = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
@@ -81,10 +78,10 @@ def test_a_reader_that_leaves_early_is_no_error(folder: Path) -> None:
 async def test_a_worker_drains_and_ends_well_when_asked(
     postroom: Postroom, env: dict[str, str], tmp_path: Path, how: signal.Signals
 ) -> None:
-    event_id = await staged(postroom)
+    await staged(postroom)
     with started("worker", env=env, cwd=tmp_path) as worker:
         async with asyncio.timeout(PATIENCE_S):
-            while (await events.one(postroom.pool, event_id))["state"] != "skipped":  # type: ignore[index] # it is there
+            while (await postroom.totals())["skipped"] == 0:  # noqa: ASYNC110 -- another process settles it
                 await asyncio.sleep(0.05)
         worker.send(how)
         assert worker.ends() == 0

@@ -12,10 +12,12 @@ import psutil
 import pytest
 
 from cli import up
+from cli.errors import Failed
 from cli.output import silent
 from outbox.embedded import temporary_folder
 from receiver.config import ReceiverSettings
-from tests.cli.program import Started, environment, gone, run, started, until
+from tests.cli.conftest import Command
+from tests.cli.program import Started, child_pid, environment, gone, run, started, until
 
 RESTART_S = 30.0
 
@@ -60,13 +62,8 @@ def settled(folder: Path, env: dict[str, str], base: str, *, contact: str = "Dem
 
 def other_pid(command: Started, name: str, old: int) -> int | None:
     """The process id of a child that was started again."""
-    for process in psutil.Process(command.pid).children():
-        try:
-            if name in process.cmdline() and process.pid != old:
-                return process.pid
-        except psutil.NoSuchProcess:
-            continue
-    return None
+    pid = child_pid(command, name)
+    return pid if pid != old else None
 
 
 def test_up_sends_samples_serves_heals_a_killed_worker_and_leaves_nothing(folder: Path, env: dict[str, str]) -> None:
@@ -109,7 +106,7 @@ def test_a_default_port_that_is_taken_gives_way_to_the_next_free_one() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         said: list[str] = []
-        with up._listen(ReceiverSettings.model_construct(port=port), None, said.append) as listening:
+        with up._listen(ReceiverSettings.model_construct(_fields_set=set(), port=port), None, said.append) as listening:
             assert listening.getsockname()[1] != port
         assert str(port) in said[0]
         assert "PORT" in said[0]
@@ -118,17 +115,17 @@ def test_a_default_port_that_is_taken_gives_way_to_the_next_free_one() -> None:
 def test_a_port_that_was_asked_for_is_taken_or_refused_but_never_another() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(up.Failed, match="PORT"):
+        with pytest.raises(Failed, match="PORT"):
             up._listen(ReceiverSettings.read(port=port), None, silent)
-        with pytest.raises(up.Failed, match=str(port)):
+        with pytest.raises(Failed, match=str(port)):
             up._listen(ReceiverSettings.read(), port, silent)
 
 
-def test_a_child_that_cannot_start_ends_up_with_its_reason(folder: Path, env: dict[str, str]) -> None:
-    ended = run("up", "--json", "--no-samples", env={**env, "POSTROOM_ENCRYPTION_KEYS": "no-key"}, cwd=folder)
+def test_a_key_that_cannot_be_used_is_said_before_anything_starts(bare: Command, tmp_path: Path) -> None:
+    ended = bare("up", "--json", POSTROOM_ENCRYPTION_KEYS="no-key")
     assert (ended.code, ended.out) == (1, "")
     assert "POSTROOM_ENCRYPTION_KEYS" in ended.err
-    assert "web did not start" in ended.err
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.long

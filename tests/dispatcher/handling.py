@@ -1,7 +1,8 @@
 """Handlers for tests of the engine, and what the rows say became of an event."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +11,6 @@ from dispatcher.outcome import Done, Outcome
 from dispatcher.routes import Handler
 from outbox import Claimed, DatabaseUnavailable
 from outbox.testing import Postroom
-
-Made = Callable[[], Outcome]
 
 
 def returning(outcome: Any) -> Handler:
@@ -111,3 +110,24 @@ def everything_is_over(postroom: Postroom) -> Callable[[], Awaitable[bool]]:
         return totals["accepted"] == totals["done"] + totals["skipped"]
 
     return check
+
+
+async def is_so(fact: bool) -> bool:
+    """For `eventually`, of a fact in this process."""
+    return fact
+
+
+@asynccontextmanager
+async def hurrying(act: Callable[[], Awaitable[Any]]) -> AsyncIterator[None]:
+    """Does it again and again meanwhile (`postroom.hurry`), so that nobody has to wait for a time to come."""
+
+    async def again() -> None:
+        while True:
+            await act()
+            await asyncio.sleep(0.05)
+
+    task = asyncio.create_task(again())
+    try:
+        yield
+    finally:
+        task.cancel()

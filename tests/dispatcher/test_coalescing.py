@@ -15,7 +15,7 @@ from outbox.store import dead
 from outbox.testing import Drain, Postroom
 from simulators.ghl import GhlSimulator
 from simulators.notion import NotionSimulator
-from tests.dispatcher.handling import Blocking, everything_is_over, fate, is_over, returning
+from tests.dispatcher.handling import Blocking, everything_is_over, fate, is_over, is_so, returning
 from tests.dispatcher.running import dispatching, eventually, stage_all
 
 READ = Event("test.read", {}, lane="one")
@@ -31,7 +31,9 @@ async def notes(postroom: Postroom, ids: list[int]) -> list[tuple[str, str | Non
     return [(found.state, found.why) for found in [await fate(postroom, event_id) for event_id in ids]]
 
 
-@pytest.mark.parametrize("handler", [returning(Done()), returning(Skipped("as new")), in_transaction], ids=["done", "skipped", "transaction"])
+@pytest.mark.parametrize(
+    "handler", [returning(Done()), returning(Skipped("as new")), in_transaction], ids=["done", "skipped", "transaction"]
+)
 async def test_contiguous_followers_are_settled_with_the_first_in_one_statement(postroom: Postroom, drain: Drain, handler: Handler) -> None:
     head, *followers = ids = await stage_all(postroom, *[READ] * 5)
     await drain({"test.read": Route(handler, coalesce="read")})
@@ -216,7 +218,3 @@ async def test_coalescing_keeps_up_while_events_keep_arriving(postroom: Postroom
     for row in settled:  # nothing is covered by what began after it
         if row["note"] is not None:
             assert int(row["note"].removeprefix("coalesced into #")) < row["event_id"]
-
-
-async def is_so(fact: bool) -> bool:
-    return fact

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -96,7 +97,7 @@ async def test_a_snoozed_event_comes_back_when_its_time_is_over_at_no_cost(postr
         await eventually(is_over(postroom, event_id))
     assert (await fate(postroom, event_id)).outcomes == "zzzd"
     starts = [row["started_at"] for row in await postroom.rows("select started_at from outbox.attempts order by attempt")]
-    for before, after in zip(starts, starts[1:], strict=False):
+    for before, after in pairwise(starts):
         assert 0.3 <= (after - before).total_seconds() < 0.3 + LATE_S
 
 
@@ -107,7 +108,7 @@ async def test_a_retry_starts_after_its_delay_and_soon_after_it(postroom: Postro
         await eventually(is_over(postroom, event_id))
     starts = [row["started_at"] for row in await postroom.rows("select started_at from outbox.attempts order by attempt")]
     assert len(starts) == 3
-    for before, after in zip(starts, starts[1:], strict=False):
+    for before, after in pairwise(starts):
         assert 0.4 <= (after - before).total_seconds() < 0.4 + LATE_S
 
 

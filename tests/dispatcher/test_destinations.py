@@ -1,8 +1,6 @@
 """What flows and what waits (P10): limits, breakers that dispatchers share, probes, pauses, and destinations that are not set up."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -19,7 +17,7 @@ from outbox.store import destinations as store
 from outbox.testing import Postroom
 from simulators.ghl import GhlSimulator
 from tests.dispatcher.appointments import appointment
-from tests.dispatcher.handling import Blocking, everything_is_over, fate, has, is_over, returning
+from tests.dispatcher.handling import Blocking, everything_is_over, fate, has, hurrying, is_over, is_so, returning
 from tests.dispatcher.running import dispatching, eventually, stage_all
 
 Ghl = tuple[GhlSimulator, str]
@@ -180,7 +178,7 @@ async def test_what_was_found_out_during_a_look_is_not_forgotten(postroom: Postr
         assert await seen.failed("crm", 9, down())
         return rows
 
-    monkeypatch.setattr(module.destinations, "every", meanwhile)
+    monkeypatch.setattr(store, "every", meanwhile)
     await seen.refresh()
     assert not seen.enter("crm", urgency=0)
 
@@ -301,12 +299,12 @@ async def test_two_dispatchers_share_an_outage_and_its_end(postroom: Postroom, s
     simulator.put_contact("c1")
     outage = simulator.faults.add("answer", "**", status=503, times=None)
     async with dispatching(postroom.dsn, settings=simulated), dispatching(postroom.dsn, settings=simulated):
-        await stage_all(postroom, *(appointment("confirmed", number=f"a{n}") for n in range(20)))
-        await eventually(has(postroom, ALL_HELD, 20))
+        await stage_all(postroom, *(appointment("confirmed", number=f"a{n}") for n in range(6)))
+        await eventually(has(postroom, ALL_HELD, 6))
         await asyncio.sleep(module.WATCH_S + 0.3)  # both have looked
         before = simulator.requests.total
-        await stage_all(postroom, *(appointment("confirmed", number=f"b{n}") for n in range(10)))
-        await eventually(has(postroom, ALL_HELD, 30))
+        await stage_all(postroom, *(appointment("confirmed", number=f"b{n}") for n in range(3)))
+        await eventually(has(postroom, ALL_HELD, 9))
         assert simulator.requests.total == before  # nobody tried
         await postroom.pool.execute(PROBE_NOW)
         await eventually(lambda: is_so(simulator.requests.total > before))
@@ -315,7 +313,7 @@ async def test_two_dispatchers_share_an_outage_and_its_end(postroom: Postroom, s
         simulator.faults.clear(outage)
         await postroom.pool.execute(PROBE_NOW)
         await eventually(everything_is_over(postroom), within_s=40)
-    assert simulator.effects.count("note") == 30
+    assert simulator.effects.count("note") == 9
     assert await postroom.value("select count(*) from outbox.attempts where outcome in ('x', 'c')") == 0
 
 
@@ -336,9 +334,7 @@ async def test_one_event_that_breaks_the_destination_does_not_keep_it_closed(pos
     assert (await fate(postroom, bad)).state == "pending"
 
 
-async def test_a_probe_that_never_called_the_destination_opens_nothing(
-    postroom: Postroom, simulated: DispatcherSettings, ghl: Ghl
-) -> None:
+async def test_a_probe_that_never_called_the_destination_opens_nothing(postroom: Postroom, simulated: DispatcherSettings, ghl: Ghl) -> None:
     simulator = ghl[0]
     simulator.put_contact("c1")
     simulator.faults.add("answer", "**", status=503, times=None)
@@ -393,22 +389,3 @@ async def test_a_destination_known_to_handlers_only_needs_no_setting(postroom: P
     [event_id] = await stage_all(postroom, Event("test.crm", {}))
     async with dispatching(postroom.dsn, {"test.crm": Route(returning(Skipped("fine")), destination="crm")}):
         await eventually(is_over(postroom, event_id))
-
-
-@asynccontextmanager
-async def hurrying(act: Callable[[], Awaitable[Any]]) -> AsyncIterator[None]:
-    """Does it again and again meanwhile, so that nobody has to wait for a time to come."""
-
-    async def again() -> None:
-        while True:
-            await act()
-            await asyncio.sleep(0.05)
-
-    async with AsyncExitStack() as stack:
-        task = asyncio.create_task(again())
-        stack.callback(task.cancel)
-        yield
-
-
-async def is_so(fact: bool) -> bool:
-    return fact

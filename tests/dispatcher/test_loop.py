@@ -17,7 +17,7 @@ from dispatcher.routes import Route
 from outbox import Claimed, DatabaseUnavailable, Event
 from outbox.store import dead, lanes
 from outbox.testing import Drain, Postroom
-from tests.dispatcher.handling import Blocking, everything_is_over, fate, has, is_over, returning
+from tests.dispatcher.handling import Blocking, everything_is_over, fate, has, is_over, is_so, returning
 from tests.dispatcher.running import dispatching, eventually, stage_all
 
 Lose = Callable[[str], "Lost"]
@@ -208,7 +208,8 @@ async def test_a_retried_dead_letter_runs_although_live_events_never_cease(postr
     [event_id] = await stage_all(postroom, Event("test.dead", {}))
     await postroom.pool.execute(
         """with p as (delete from outbox.pending returning *)
-           insert into outbox.dead (event_id, lane, urgency, attempt, fingerprint, reason) select event_id, lane, urgency, 1, 'f', 'broken' from p"""
+           insert into outbox.dead (event_id, lane, urgency, attempt, fingerprint, reason)
+           select event_id, lane, urgency, 1, 'f', 'broken' from p"""
     )
     await stage_all(postroom, *(Event("test.live", {}) for _ in range(4)))
     async with dispatching(postroom.dsn, routes):
@@ -251,7 +252,3 @@ async def test_an_event_whose_notification_was_lost_is_found_by_looking(postroom
                 await connection.execute("select pg_advisory_xact_lock(7311, 2)")
                 ids = await stage_all(postroom, Event("test.work", {}))
             await eventually(is_over(postroom, *ids), within_s=6)
-
-
-async def is_so(fact: bool) -> bool:
-    return fact

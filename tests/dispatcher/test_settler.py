@@ -13,7 +13,7 @@ from dispatcher.routes import Route
 from outbox import Claimed, DatabaseUnavailable, Event
 from outbox.store import lanes
 from outbox.testing import Drain, Postroom
-from tests.dispatcher.handling import Blocking, everything_is_over, fate, has, is_over, returning
+from tests.dispatcher.handling import Blocking, everything_is_over, fate, has, is_over, is_so, returning
 from tests.dispatcher.running import dispatching, eventually, stage_all
 
 ENDS = {"d": Done(), "s": Skipped("nothing to do"), "x": Dead("broken"), "r": Retry("later", after_s=900), "z": Snooze(900, "not yet")}
@@ -133,7 +133,3 @@ async def longest_standstill(seconds: float) -> float:
         now = time.monotonic()
         longest, last = max(longest, now - last), now
     return longest
-
-
-async def is_so(fact: bool) -> bool:
-    return fact

@@ -1,4 +1,4 @@
-"""A handler's own transaction: its writes and its settlement are one commit, and whatever cuts it, the event is handled and nothing doubled."""
+"""A handler's own transaction: its writes and its settlement are one commit; whatever cuts it, the event is handled, nothing doubled."""
 
 import asyncio
 from collections import Counter
@@ -12,7 +12,7 @@ from dispatcher.policy.retry import RetryPolicy
 from dispatcher.routes import Route
 from outbox import Claimed, Event
 from outbox.testing import Drain, Postroom
-from tests.dispatcher.handling import fate, has, is_over
+from tests.dispatcher.handling import fate, has, is_over, is_so
 from tests.dispatcher.running import dispatching, eventually, stage_all
 
 FOLLOW_UP = Event("test.follow_up", {})
@@ -151,9 +151,7 @@ async def test_a_commit_whose_answer_is_lost_is_not_handled_twice(postroom: Post
             connection = tx.connection
             await connection.execute("commit")
             committed.set()
-            await postroom.value(
-                "select pg_terminate_backend($1)", await connection.fetchval("select pg_backend_pid()")
-            )
+            await postroom.value("select pg_terminate_backend($1)", await connection.fetchval("select pg_backend_pid()"))
             return settled
 
     [event_id] = await stage_all(postroom, Event("test.work", {}))
@@ -209,7 +207,3 @@ async def test_a_cancelled_transaction_is_rolled_back_and_its_connection_can_be_
 
 async def writing_nothing(event: Claimed, ctx: Context) -> Outcome:
     return Done()
-
-
-async def is_so(fact: bool) -> bool:
-    return fact

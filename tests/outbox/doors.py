@@ -15,7 +15,6 @@ import psycopg
 import sqlalchemy
 from psycopg.rows import dict_row
 from pydantic import BaseModel
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
@@ -133,13 +132,15 @@ def over_sqlalchemy(make: Callable[[sqlalchemy.Engine], Any]) -> Open:
     return opened
 
 
-def over_sqlalchemy_async(driver: str, make: Callable[..., AsyncConnection | AsyncSession]) -> Open:
+def over_sqlalchemy_async(driver: str, *, session: bool) -> Open:
     @asynccontextmanager
     async def opened(dsn: str) -> AsyncIterator[Door]:
+        from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+
         engine = create_async_engine(dsn.replace("postgresql:", f"postgresql+{driver}:", 1), poolclass=NullPool)
-        async with make(engine) as session:
-            pid = (await session.execute(sqlalchemy.text(PID))).scalar_one()
-            yield Door(lambda event: stage(session, event), session.commit, session.rollback, pid)
+        async with AsyncSession(engine) if session else engine.connect() as app:
+            pid = (await app.execute(sqlalchemy.text(PID))).scalar_one()
+            yield Door(lambda event: stage(app, event), app.commit, app.rollback, pid)
 
     return opened
 
@@ -153,8 +154,8 @@ PYTHON_DOORS: dict[str, Open] = {
     "psycopg async": over_psycopg_async,
     "sqlalchemy connection": over_sqlalchemy(sqlalchemy.Engine.connect),
     "sqlalchemy session": over_sqlalchemy(Session),
-    "sqlalchemy async connection, asyncpg": over_sqlalchemy_async("asyncpg", lambda engine: engine.connect()),
-    "sqlalchemy async session, asyncpg": over_sqlalchemy_async("asyncpg", AsyncSession),
-    "sqlalchemy async session, psycopg": over_sqlalchemy_async("psycopg", AsyncSession),
+    "sqlalchemy async connection, asyncpg": over_sqlalchemy_async("asyncpg", session=False),
+    "sqlalchemy async session, asyncpg": over_sqlalchemy_async("asyncpg", session=True),
+    "sqlalchemy async session, psycopg": over_sqlalchemy_async("psycopg", session=True),
 }
 DOORS: dict[str, Open] = {**PYTHON_DOORS, "plain SQL": over_plain_sql}

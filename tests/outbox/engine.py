@@ -51,6 +51,10 @@ class Worker:
     async def bury(self, *events: Claimed, reason: str = "refused") -> set[int]:
         return await lanes.bury(self.connection, [Burial(e, STARTED, 5, "cause", reason) for e in events], worker=self.id)
 
+    async def again(self) -> "Worker":
+        """The same process as a new incarnation."""
+        return Worker(self.connection, await workers.begin(self.connection, "test", lease_s=LEASE_S))
+
     async def die(self) -> None:
         """Its lease is over and another worker ended it; what it holds is not freed yet."""
         assert await workers.end(self.connection, self.id)

@@ -1,7 +1,8 @@
 """A receiver to talk to: its app over httpx's ASGI transport, started and stopped as a server would."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,7 @@ AS_OPERATOR = {"authorization": f"Bearer {OPERATOR_TOKEN}"}
 SEALING_KEY = Fernet.generate_key().decode()
 UNUSED_DSN = "postgresql://nobody@127.0.0.1:1/nowhere"
 JSON = {"content-type": "application/json"}
+PATIENCE_S = 20
 
 
 def settings(**overrides: Any) -> ReceiverSettings:
@@ -39,6 +41,14 @@ def settings(**overrides: Any) -> ReceiverSettings:
         "admin_tokens": f"vera:viewer:{VIEWER_TOKEN},otto:operator:{OPERATOR_TOKEN}",
     }
     return ReceiverSettings.read(**{**given, **overrides})
+
+
+async def until(holds: Callable[[], bool | Awaitable[bool]]) -> None:
+    """Returns when it holds. Fails when it never does."""
+    began = time.monotonic()
+    while not (await answer if isinstance(answer := holds(), Awaitable) else answer):
+        assert time.monotonic() - began < PATIENCE_S, f"not within {PATIENCE_S} s"
+        await asyncio.sleep(0.005)
 
 
 def sealer(*keys: str) -> Sealer:
@@ -58,7 +68,7 @@ class Talk:
         return self.app.desk
 
     async def get(self, path: str, *, viewer: bool = False, **params: Any) -> httpx.Response:
-        return await self.client.get(path, headers=AS_VIEWER if viewer else AS_OPERATOR, params=params)
+        return await self.client.get(path, headers=AS_VIEWER if viewer else AS_OPERATOR, params=params or None)
 
     async def post(self, path: str, json: Any = None, *, headers: Mapping[str, str] | None = None) -> httpx.Response:
         return await self.client.post(path, headers={**AS_OPERATOR, **(headers or {})}, json={} if json is None else json)
@@ -90,7 +100,10 @@ async def started(database: Postroom | str, own: ReceiverSettings | None = None,
     try:
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url="http://receiver.example", timeout=30) as client:
-            yield Talk(app, client)
+            talk = Talk(app, client)
+            if isinstance(database, Postroom):
+                await until(lambda: talk.desk.notion.is_known and talk.desk.intake.is_up)
+            yield talk
     finally:
         leave.set()
         waiting.cancel()

@@ -1,0 +1,148 @@
+"""`postroom doctor`: says what is set up, what works, what is wrong and what to do, and its exit code agrees."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+from starlette.applications import Starlette
+
+from outbox import Event, stage
+from outbox.seal import Sealer, fingerprint, new_key
+from outbox.store import destinations, handshakes
+from outbox.testing import Postroom
+from simulators.ghl import GhlSimulator
+from simulators.notion import NotionSimulator
+from simulators.serving import serve
+from tests.cli.conftest import Command
+from tests.cli.program import Ended
+
+
+def standing(ended: Ended, area: str) -> list[str]:
+    return [finding["standing"] for finding in ended.json()["findings"] if finding["area"] == area]
+
+
+def says(ended: Ended, area: str) -> str:
+    return " ".join(f"{finding['says']} {finding['do']}" for finding in ended.json()["findings"] if finding["area"] == area)
+
+
+async def test_an_empty_system_is_well_and_says_what_is_switched_off(command: Command) -> None:
+    ended = command("doctor", "--no-calls", "--json")
+    assert ended.code == 0
+    assert ended.json()["ok"]
+    assert standing(ended, "database") == ["fine"]
+    assert standing(ended, "from ghl") == ["fine"]
+    for area in ("encryption", "operators", "from ghl-workflow", "from notion", "to ghl", "to notion", "dispatchers"):
+        assert standing(ended, area) == ["off"], area
+    assert "doctor --new-key" in says(ended, "encryption")
+
+
+async def test_everything_that_is_set_up_is_found_to_work(
+    command: Command, ghl: tuple[GhlSimulator, str], notion: tuple[NotionSimulator, str]
+) -> None:
+    ended = await asyncio.to_thread(
+        command,
+        "doctor",
+        "--json",
+        POSTROOM_ENCRYPTION_KEYS=new_key(),
+        POSTROOM_ADMIN_TOKENS="maeve:operator:invented-operators-token-1",
+        GHL_WORKFLOW_SECRETS="booking=invented-secret-of-booking",
+        NOTION_WEBHOOK_SECRET="invented-verification-token",
+        GHL_API_KEY=ghl[0].settings.token,
+        GHL_LOCATION_ID=ghl[0].settings.location_id,
+        GHL_API_BASE_URL=ghl[1],
+        NOTION_API_KEY=notion[0].settings.token,
+        NOTION_API_BASE_URL=notion[1],
+        PORT="1",
+    )
+    assert ended.code == 0
+    for area in ("encryption", "operators", "from ghl-workflow", "from notion", "to ghl", "to notion"):
+        assert standing(ended, area) == ["fine"], area
+    assert "maeve (operator)" in says(ended, "operators")
+    assert "invented" not in ended.out
+    assert ghl[0].effects.count() == 0
+
+
+async def test_a_token_that_is_not_taken_is_wrong(
+    command: Command, ghl: tuple[GhlSimulator, str], notion: tuple[NotionSimulator, str]
+) -> None:
+    variables = {
+        "GHL_API_KEY": "pit-of-somebody-else",
+        "GHL_LOCATION_ID": "x",
+        "GHL_API_BASE_URL": ghl[1],
+        "NOTION_API_KEY": "ntn_of_somebody_else",
+        "NOTION_API_BASE_URL": notion[1],
+    }
+    ended = await asyncio.to_thread(command, "doctor", "--json", PORT="1", **variables)
+    assert ended.code == 1
+    assert standing(ended, "to ghl") == standing(ended, "to notion") == ["wrong"]
+    assert "401" in says(ended, "to ghl")
+    assert "somebody" not in ended.out
+
+
+async def test_a_destination_that_nobody_answers_for_is_wrong(command: Command) -> None:
+    async with serve(Starlette()) as running:
+        address = running.base_url
+    ended = await asyncio.to_thread(command, "doctor", "--json", NOTION_API_KEY="ntn_invented", NOTION_API_BASE_URL=address, PORT="1")
+    assert ended.code == 1
+    assert "could not be reached" in says(ended, "to notion")
+
+
+@pytest.mark.parametrize("name", ["GHL_API_KEY", "GHL_LOCATION_ID"])
+async def test_half_of_ghls_settings_is_wrong_and_names_the_other_half(command: Command, name: str) -> None:
+    ended = command("doctor", "--no-calls", "--json", **{name: "pit-invented"})
+    assert ended.code == 1
+    assert "is not" in says(ended, "to ghl")
+
+
+async def test_events_that_wait_for_a_dispatcher_are_wrong(command: Command, postroom: Postroom) -> None:
+    async with postroom.pool.acquire() as connection, connection.transaction():
+        await stage(connection, Event("report.due", {}))
+    ended = command("doctor", "--no-calls", "--json")
+    assert (ended.code, standing(ended, "dispatchers")) == (1, ["wrong"])
+    assert "postroom worker" in says(ended, "dispatchers")
+    assert "WRONG" in command("doctor", "--no-calls").out
+
+
+async def test_a_stopped_destination_and_a_waiting_token_are_pointed_at(command: Command, postroom: Postroom) -> None:
+    await destinations.pause(postroom.pool, "notion", why="maintenance", by="maeve")
+    await destinations.open_breaker(postroom.pool, "ghl", why="ghl answered 401", probe_in_s=60, unauthorised=True)
+    key = new_key()
+    sealed = Sealer([SecretStr(key)]).seal("invented-verification-token")
+    await handshakes.offer(postroom.pool, "notion", sealed=sealed, fingerprint=fingerprint("x"), remote=None)
+    ended = command("doctor", "--no-calls", "--json")
+    assert ended.code == 1
+    assert "postroom destinations resume notion" in says(ended, "to notion")
+    assert "wrong" in standing(ended, "to ghl")
+    assert "postroom handshake" in says(ended, "from notion")
+
+
+async def test_a_promoted_token_whose_key_is_gone_is_wrong(command: Command, postroom: Postroom) -> None:
+    sealed = Sealer([SecretStr(new_key())]).seal("invented-verification-token")
+    handshake_id = await handshakes.offer(postroom.pool, "notion", sealed=sealed, fingerprint=fingerprint("x"), remote=None)
+    await handshakes.promote(postroom.pool, "notion", handshake_id, by="maeve")
+    ended = command("doctor", "--no-calls", "--json", POSTROOM_ENCRYPTION_KEYS=new_key())
+    assert (ended.code, standing(ended, "from notion")) == (1, ["wrong"])
+    assert "POSTROOM_ENCRYPTION_KEYS" in says(ended, "from notion")
+
+
+async def test_a_receiver_that_answers_is_asked_whether_it_is_ready(command: Command) -> None:
+    async def not_ready(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 503, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async with serve(not_ready) as running:
+        ended = await asyncio.to_thread(command, "doctor", "--json", PORT=str(running.port))
+    assert (ended.code, standing(ended, "receiver")) == (1, ["wrong"])
+
+
+def test_a_database_that_is_away_is_a_finding_among_others(bare: Command) -> None:
+    ended = bare("doctor", "--no-calls", "--json", DATABASE_URL="postgresql://app@127.0.0.1:1/postroom")
+    assert (ended.code, standing(ended, "database")) == (1, ["wrong"])
+    assert standing(ended, "from ghl") == ["fine"]
+
+
+def test_a_new_key_is_printed_and_nothing_else_is_done(bare: Command) -> None:
+    key = bare("doctor", "--new-key").out.strip()
+    Sealer([SecretStr(key)])
+    assert bare("doctor", "--new-key", "--json").json()["key"] != key

@@ -1,0 +1,81 @@
+"""Connections: every "no database now" of the driver has one name, everything else keeps its own, and nothing waits for ever."""
+
+import asyncio
+
+import asyncpg
+import pytest
+
+from outbox import db
+from outbox.errors import DatabaseUnavailable
+from outbox.testing import Postroom
+from tests.outbox.waiting import until_it_waits_for_a_lock
+
+AWAY = "postgresql:///x?host=/nowhere"
+
+
+async def test_a_database_that_is_away_is_unavailable_and_stops_no_pool_from_opening() -> None:
+    with pytest.raises(DatabaseUnavailable, match="check DATABASE_URL and the server"):
+        await db.connect(AWAY, name="postroom:test")
+    async with db.pool(AWAY, name="postroom:test") as pool:
+        with pytest.raises(DatabaseUnavailable):
+            await db.fetch(pool, "select 1")
+
+
+async def test_a_query_that_takes_too_long_is_unavailable(postroom: Postroom) -> None:
+    connection = await db.connect(postroom.dsn, name="postroom:test", timeout_s=0.05)
+    for ask in (db.fetch, db.fetchrow, db.fetchval):
+        with pytest.raises(DatabaseUnavailable, match="TimeoutError"):
+            await ask(connection, "select pg_sleep(60)")
+    assert await db.fetchval(connection, "select pg_sleep(0.1)::text", timeout_s=20) == ""
+    await connection.close()
+
+
+async def test_a_connection_that_the_server_ended_is_unavailable(postroom: Postroom) -> None:
+    connection = await db.connect(postroom.dsn, name="postroom:ended")
+    await postroom.pool.execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'postroom:ended'")
+    with pytest.raises(DatabaseUnavailable):
+        await db.fetch(connection, "select 1")
+
+
+@pytest.mark.parametrize(
+    ("code", "is_ours"), [("40P01", True), ("55P03", True), ("57P01", True), ("53300", True), ("23505", False), ("22012", False)]
+)
+async def test_the_servers_words_for_later_are_unavailable_and_its_words_for_wrong_are_not(
+    postroom: Postroom, code: str, is_ours: bool
+) -> None:
+    raises = f"do $$ begin raise exception 'said so' using errcode = '{code}'; end $$"
+    with pytest.raises(DatabaseUnavailable if is_ours else asyncpg.PostgresError):
+        await db.fetch(postroom.pool, raises)
+
+
+async def test_a_deadlock_is_something_to_try_again(postroom: Postroom) -> None:
+    async with postroom.pool.acquire() as one, postroom.pool.acquire() as other:
+        await one.execute("set deadlock_timeout = '10ms'")
+        transactions = [connection.transaction() for connection in (one, other)]
+        for number, (connection, transaction) in enumerate(zip((one, other), transactions, strict=True)):
+            await transaction.start()
+            await connection.execute("select pg_advisory_xact_lock(7399, $1)", number)
+        waiting = asyncio.create_task(db.fetch(other, "select pg_advisory_xact_lock(7399, 0)"))
+        await until_it_waits_for_a_lock(postroom, other.get_server_pid())
+        with pytest.raises(DatabaseUnavailable, match="DeadlockDetectedError"):
+            await db.fetch(one, "select pg_advisory_xact_lock(7399, 1)")
+        await transactions[0].rollback()
+        await waiting
+        await transactions[1].rollback()
+        await one.execute("reset deadlock_timeout")
+
+
+async def test_a_connection_is_named_and_set_as_asked(postroom: Postroom) -> None:
+    connection = await db.connect(postroom.dsn, name="postroom:named", settings=db.ENGINE_SETTINGS)
+    assert await db.fetchval(connection, "show application_name") == "postroom:named"
+    for name, value in db.ENGINE_SETTINGS.items():
+        assert await db.fetchval(connection, f"show {name}") == value
+    await connection.close()
+
+
+async def test_a_pool_that_was_closed_is_unavailable(postroom: Postroom) -> None:
+    async with db.pool(postroom.dsn, name="postroom:test") as pool:
+        assert await db.fetchval(pool, "select 1") == 1
+        assert await db.fetchrow(pool, "select 1 where false") is None
+    with pytest.raises(DatabaseUnavailable):
+        await db.fetchval(pool, "select 1")

@@ -1,0 +1,124 @@
+"""The pytest plugin as an app gets it: in a run of its own, that leaves neither a server nor a folder behind."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import psutil
+import pytest
+
+APP_TEST = """
+import pytest
+
+from dispatcher.outcome import Done, Skipped
+from dispatcher.routes import Route
+from outbox import Event, stage
+
+
+async def greet(event, ctx):
+    return Done() if event.json()["name"] == "Ada" else Skipped(f"we do not greet {event.json()['name']}")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("name", "state", "why"), [("Ada", "done", None), ("Eve", "skipped", "we do not greet Eve")])
+async def test_a_booking_is_greeted(postroom, staged, drain, name, state, why):
+    assert await staged() == [], "a test finds the database empty"
+    async with postroom.pool.acquire() as connection, connection.transaction():
+        await stage(connection, Event("salon.booked", {"name": name}, lane="chair:1"))
+        await stage(connection, Event("salon.moved", {}))
+    totals = await drain({"salon.booked": Route(greet)})
+    assert (totals["accepted"], totals["pending"], totals["dead"]) == (2, 0, 0)
+    booked, moved = await staged()
+    assert (booked["state"], booked["why"]) == (state, why)
+    assert (moved["state"], moved["why"]) == ("skipped", "no route for salon.moved")
+    assert [event["id"] for event in await staged("salon.booked")] == [booked["id"]]
+
+
+@pytest.mark.asyncio
+async def test_an_appointment_reaches_the_simulator(postroom, drain, simulated, ghl):
+    simulator, _ = ghl
+    simulator.put_contact("c1", firstName="Ada")
+    appointment = {"id": 7, "status": "confirmed", "contact_id": "c1", "title": "Cut", "starts_at": "2027-01-05T10:00:00+00:00"}
+    async with postroom.pool.acquire() as connection:
+        await stage(connection, Event("appointment.confirmed", {"appointment": appointment}, lane="appointment:7"))
+    assert (await drain(settings=simulated))["done"] == 1
+    assert simulator.effects.totals()
+
+
+@pytest.mark.asyncio
+async def test_without_settings_nothing_is_sent_anywhere(postroom, drain):
+    appointment = {"id": 7, "status": "confirmed", "contact_id": "c1"}
+    async with postroom.pool.acquire() as connection:
+        await stage(connection, Event("appointment.confirmed", {"appointment": appointment}))
+    assert (await drain())["pending"] == 1
+    (event,) = await postroom.staged()
+    assert event["why"] == "held for ghl"
+
+
+def test_requests_are_signed_as_the_providers_sign_them(signed):
+    headers, body = signed.ghl({"type": "ContactCreate"})
+    assert "x-ghl-signature" in {name.lower() for name in headers}
+    assert body == b'{"type":"ContactCreate"}'
+    headers, _ = signed.notion({"id": "1"}, token="t")
+    assert "x-notion-signature" in {name.lower() for name in headers}
+"""
+FAILING = APP_TEST + "    assert False, 'on purpose'\n"
+
+
+def run(folder: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[str], str]:
+    """An app's test run in a process of its own. Its result, and how its server's folder was called."""
+    hidden = ("PYTEST", "POSTROOM", "COV")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
+    # An app's real keys, which a test must not use.
+    environment |= {"GHL_API_KEY": "pit-00000000-0000-0000-0000-000000000000", "GHL_LOCATION_ID": "real", "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+    with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        output, _ = process.communicate(timeout=180)
+    return subprocess.CompletedProcess(command, process.returncode, output), f"postroom-test-{process.pid}-"
+
+
+def left_behind(name: str) -> list[str]:
+    """Processes that name the run's folder, or work in it, and the folder itself."""
+    found = [str(path) for path in Path(tempfile.gettempdir()).glob(f"{name}*")]
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        told = " ".join([*(process.info["cmdline"] or ()), process.info["cwd"] or ""])
+        if name in told:
+            found.append(told)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("settings", "arguments"),
+    [
+        ("asyncio_mode = auto", ()),
+        ("asyncio_mode = strict", ()),
+        ("asyncio_mode = strict", ("-n2",)),
+    ],
+    ids=["auto", "strict", "two processes"],
+)
+def test_an_apps_tests_pass_with_the_fixtures_and_leave_no_postgres(tmp_path: Path, settings: str, arguments: tuple[str, ...]) -> None:
+    (tmp_path / "pytest.ini").write_text(f"[pytest]\n{settings}\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n")
+    (tmp_path / "test_app.py").write_text(APP_TEST)
+    result, name = run(tmp_path, *arguments)
+    assert result.returncode == 0, result.stdout
+    assert "5 passed" in result.stdout
+    assert left_behind(name) == []
+
+
+def test_a_failing_run_leaves_no_postgres_either(tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
+    (tmp_path / "test_app.py").write_text(FAILING)
+    result, name = run(tmp_path)
+    assert result.returncode == 1, result.stdout
+    assert "1 failed, 4 passed" in result.stdout
+    assert left_behind(name) == []
+
+
+def test_a_run_that_asks_for_no_database_starts_none(tmp_path: Path) -> None:
+    (tmp_path / "test_app.py").write_text("def test_sums():\n    assert 1 + 1 == 2\n")
+    result, name = run(tmp_path, "--setup-show")
+    assert result.returncode == 0, result.stdout
+    assert "postroom_server" not in result.stdout
+    assert left_behind(name) == []
