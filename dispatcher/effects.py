@@ -4,9 +4,10 @@ intent ─▶ call ─▶ done                       known done: never repeated
    │        ├──▶ not done   (refused, rate limited, never sent)
    │        ├──▶ done       (it failed, but said that it was done; its answer is looked for)
    │        └──▶ (nothing)   answer lost, or the process died
-   └ next run: find ─▶ found, or the call again
+   └ next run: a moment later, find ─▶ found, or the call again
 """
 
+import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
@@ -22,6 +23,8 @@ from outbox.store import steps
 T = TypeVar("T")
 log = get_logger(__name__)
 ANSWER_BYTES = 2048
+# A request that was cut off may still be under way: looked for too early, its effect is not there yet, and is made twice.
+SETTLING_S = 5.0
 
 
 class Steps:
@@ -30,7 +33,7 @@ class Steps:
     def __init__(self, pool: Pool, event: Claimed, *, worker: int, still_ours: Callable[[], bool]) -> None:
         self._pool, self._event, self._worker, self._still_ours = pool, event, worker, still_ours
         self._done: dict[str, Any] = {}
-        self._unknown: set[str] = set()
+        self._unknown: dict[str, float] = {}
 
     @classmethod
     async def load(cls, pool: Pool, event: Claimed, *, worker: int, still_ours: Callable[[], bool]) -> "Steps":
@@ -41,11 +44,11 @@ class Steps:
             match row["entry"]:
                 case "d" | "f":
                     made._done[name] = None if row["answer"] is None else json.loads(row["answer"])
-                    made._unknown.discard(name)
+                    made._unknown.pop(name, None)
                 case "i":
-                    made._unknown.add(name)
+                    made._unknown[name] = time.monotonic() - row["age_s"]
                 case _:
-                    made._unknown.discard(name)
+                    made._unknown.pop(name, None)
         return made
 
     async def step(
@@ -80,6 +83,7 @@ class Steps:
 
     async def _look(self, name: str, find: Callable[[], Awaitable[T | None]]) -> T | None:
         """The answer to this step was lost: did it happen?"""
+        await asyncio.sleep(max(0.0, self._unknown[name] + SETTLING_S - time.monotonic()))
         started = time.perf_counter()
         found = await find()
         log.info("lost answer looked up", event_id=self._event.id, step=name, found=found is not None)
@@ -92,8 +96,10 @@ class Steps:
         await steps.write(self._pool, self._event, self._worker, name, entry, took_ms=took_ms, answer=_bounded(answer), note=note)
         if entry in ("d", "f"):
             self._done[name] = answer
+        elif entry == "i":
+            self._unknown[name] = time.monotonic()
         else:
-            self._unknown.add(name) if entry == "i" else self._unknown.discard(name)
+            self._unknown.pop(name, None)
 
 
 def _bounded(answer: Any) -> Any:

@@ -1,6 +1,6 @@
 -- name: journal
 -- read only: what is known of an event's steps, oldest first.
-select name, entry::text entry, attempt, answer from outbox.steps where event_id = $1 order by at
+select name, entry::text entry, attempt, answer, extract(epoch from clock_timestamp() - at)::float8 age_s from outbox.steps where event_id = $1 order by at
 
 -- name: write
 -- one entry, only while this owner holds this attempt ($1 lane, $2 event, $3 owner, $4 attempt); zero rows: the event was lost to another.

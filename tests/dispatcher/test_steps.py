@@ -1,5 +1,6 @@
 """The step journal (P6): what is known done is not repeated, what is unknown is looked up, what surely was not done is done."""
 
+import asyncio
 import json
 import re
 from collections import Counter
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from dispatcher import effects
 from dispatcher.config import DispatcherSettings
 from dispatcher.context import Context
 from dispatcher.errors import AnswerLost, Failed, RateLimited, Refused, RemoteError, Unavailable
@@ -171,6 +173,40 @@ async def test_a_look_that_fails_is_repeated_and_the_step_is_not(postroom: Postr
     await drain({"test.work": Route(handler)}, hurry=True)
     assert (len(far.kept), looks) == (1, 3)
     assert await journal(postroom) == "if"
+
+
+async def test_an_effect_still_under_way_is_not_looked_for_too_early(
+    postroom: Postroom, drain: Drain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The far side does it a moment after the answer was lost: a look at once would not find it, and it would be done twice."""
+    monkeypatch.setattr(effects, "SETTLING_S", 0.6)
+    far, late = FarSide(failing=[(False, AnswerLost("crm", "cut"))]), list[asyncio.TimerHandle]()
+
+    async def handler(event: Claimed, ctx: Context) -> Outcome:
+        marker = ctx.marker("note")
+
+        async def write() -> str:
+            if not late:
+                late.append(asyncio.get_running_loop().call_later(0.4, far.kept.append, marker))
+            return await far.write(marker)
+
+        await ctx.step("note", write, find=lambda: far.find(marker))
+        return Done()
+
+    await stage_all(postroom, Event("test.work", {}))
+    await drain({"test.work": Route(handler)}, hurry=True)
+    assert (len(far.kept), far.looked, await journal(postroom)) == (1, 1, "if")
+
+
+async def test_a_lost_answer_of_long_ago_is_looked_for_at_once(postroom: Postroom, drain: Drain, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(effects, "SETTLING_S", 3600.0)
+    far = FarSide(kept=[])
+    [event_id] = await stage_all(postroom, Event("test.work", {}))
+    await postroom.pool.execute(
+        "insert into outbox.steps (event_id, name, attempt, entry, at) values ($1, 'note', 1, 'i', now() - interval '2 hours')", event_id
+    )
+    await drain({"test.work": Route(writing(far))}, timeout_s=10)
+    assert (len(far.kept), far.looked) == (1, 1)
 
 
 async def test_a_step_known_done_answers_the_same_in_a_later_run(postroom: Postroom, drain: Drain) -> None:
