@@ -9,7 +9,9 @@ import logging
 import math
 import re
 import sys
+import traceback
 from collections.abc import Mapping, MutableMapping
+from pathlib import Path
 from typing import Any, cast
 
 import structlog
@@ -28,6 +30,7 @@ SECRET_TEXTS = re.compile(
     re.VERBOSE,
 )
 DEEPEST = 6
+CAUSES, FRAMES = 4, 12
 
 
 def scrub(text: str) -> str:
@@ -67,18 +70,34 @@ def _clean(name: str, value: object, depth: int) -> object:
         return f"<{type(value).__name__} that cannot be shown>"
 
 
+def _places(_: object, __: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """An exception as its kind, its message and the places it passed, innermost last, causes behind it.
+
+    Not the standard traceback: to mark columns it parses source, which Python 3.11 can fail at when the collector runs meanwhile
+    (SystemError: AST constructor recursion depth mismatch), and a log line must not fail.
+    """
+    problem = fields.pop("exc_info", None)
+    told: list[str] = []
+    while isinstance(problem, BaseException) and len(told) < CAUSES:
+        frames = list(traceback.walk_tb(problem.__traceback__))[-FRAMES:]
+        where = " > ".join(f"{Path(frame.f_code.co_filename).name}:{line} {frame.f_code.co_name}" for frame, line in frames)
+        told.append(f"{type(problem).__name__}: {problem} [{where}]")
+        problem = problem.__cause__ or (None if problem.__suppress_context__ else problem.__context__)
+    if told:
+        fields["exception"] = "; from ".join(told)
+    return fields
+
+
 def configure(*, json: bool | None = None, level: str = "info") -> None:
     """Sets up logging for a process: JSON lines when not on a terminal, unless told otherwise. Writes to standard error."""
     as_json = not sys.stderr.isatty() if json is None else json
-    renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
-    )
+    renderer: structlog.typing.Processor = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
+            _places,
             _redact,
             renderer,
         ],

@@ -1,4 +1,4 @@
-"""Named queries: `queries.busy.finish` is the statement under `-- name: finish` in busy.sql. One file for each table."""
+"""Named queries: `load("busy")["finish"]` is the statement under `-- name: finish` in busy.sql. One file for each table."""
 
 import re
 from functools import cache

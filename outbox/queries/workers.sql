@@ -21,8 +21,9 @@ returning id, name
 select exists (select from outbox.workers where ended_at > now() - interval '1 min')
 
 -- name: terminate
--- ends the connections of a worker that is frozen while it holds locks.
-select count(pg_terminate_backend(pid))::int from pg_stat_activity where application_name = 'postroom:' || $1::bigint and pid <> pg_backend_pid()
+-- ends the connections of a worker that is frozen while it holds locks. Another database of this server has workers of the same ids.
+select count(pg_terminate_backend(pid))::int from pg_stat_activity
+where datname = current_database() and application_name = 'postroom:' || $1::bigint and pid <> pg_backend_pid()
 
 -- name: alive
 -- read only: workers whose lease holds.

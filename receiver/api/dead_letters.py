@@ -232,7 +232,8 @@ async def _not_dead(pool: Pool, event_id: int) -> Problem:
     row = await events.one(pool, event_id)
     if row is None:
         return not_found(f"There is no event {event_id}; it never was, or retention has dropped it.")
-    return conflict("not-dead", f"Event {event_id} is not dead, it is {row['state']} ({row['why']}).", state=row["state"])
+    why = f" ({row['why']})" if row["why"] else ""
+    return conflict("not-dead", f"Event {event_id} is not dead, it is {row['state']}{why}.", state=row["state"])
 
 
 OPERATIONS: Table = (

@@ -32,7 +32,7 @@ async def test_a_query_that_takes_too_long_is_unavailable(postroom: Postroom) ->
 
 async def test_a_connection_that_the_server_ended_is_unavailable(postroom: Postroom) -> None:
     connection = await db.connect(postroom.dsn, name="postroom:ended")
-    await postroom.pool.execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'postroom:ended'")
+    await postroom.pool.execute("select pg_terminate_backend($1)", connection.get_server_pid())
     with pytest.raises(DatabaseUnavailable):
         await db.fetch(connection, "select 1")
 

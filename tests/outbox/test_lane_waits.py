@@ -265,9 +265,12 @@ async def test_workers_that_ended_long_ago_are_forgotten_unless_they_still_own_s
         assert {row["id"] for row in await postroom.rows("select id from outbox.workers")} == {holds.id, recent.id, alive.id}
 
 
-async def test_the_connections_of_a_frozen_worker_are_ended_and_no_others(postroom: Postroom) -> None:
-    async with worker(postroom) as frozen, worker(postroom) as other:
-        await frozen.connection.execute(f"set application_name = 'postroom:{frozen.id}'")
+async def test_the_connections_of_a_frozen_worker_are_ended_and_no_others(postroom: Postroom, own: Postroom) -> None:
+    """Ids repeat in another database of the same server, whose workers are none of ours."""
+    async with worker(postroom) as frozen, worker(postroom) as other, worker(own) as neighbour:
+        for connection in (frozen.connection, neighbour.connection):
+            await connection.execute(f"set application_name = 'postroom:{frozen.id}'")
         assert await workers.terminate(other.connection, frozen.id + 7) == 0
         assert await workers.terminate(other.connection, frozen.id) == 1
         assert await other.connection.fetchval("select 1") == 1
+        assert await neighbour.connection.fetchval("select 1") == 1

@@ -10,6 +10,7 @@ from outbox.testing import Postroom
 from tests.outbox.waiting import until
 
 NAME = "postroom:listening"
+OURS = "from pg_stat_activity where application_name = $1 and datname = current_database()"
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +49,7 @@ async def test_a_lost_connection_is_noticed_at_once_and_made_again(postroom: Pos
     task = asyncio.create_task(Listener(postroom.dsn, name=NAME, heard=watch.heard).run(watch.standing))
     for _ in range(2):
         assert [await watch.next(), await watch.next()] == ["stands", "heard"]
-        await postroom.pool.execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name = $1", NAME)
+        await postroom.pool.execute(f"select pg_terminate_backend(pid) {OURS}", NAME)
         assert await watch.next() == "fell"
     assert [await watch.next(), await watch.next()] == ["stands", "heard"]
     await postroom.pool.execute("notify postroom")
@@ -61,7 +62,7 @@ async def test_a_silent_connection_is_asked_and_found_alive(postroom: Postroom, 
     watch = Watch()
     task = asyncio.create_task(Listener(postroom.dsn, name=NAME, heard=watch.heard).run(watch.standing))
     assert [await watch.next(), await watch.next()] == ["stands", "heard"]
-    asked = "select count(*) from pg_stat_activity where application_name = $1 and query = 'select 1'"
+    asked = f"select count(*) {OURS} and query = 'select 1'"
 
     async def is_asked() -> bool:
         return bool(await postroom.value(asked, NAME))
@@ -85,6 +86,6 @@ async def stop(task: "asyncio.Task[None]", postroom: Postroom) -> None:
         await task
 
     async def is_gone() -> bool:
-        return not await postroom.value("select count(*) from pg_stat_activity where application_name = $1", NAME)
+        return not await postroom.value(f"select count(*) {OURS}", NAME)
 
     await until(is_gone)

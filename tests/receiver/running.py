@@ -122,7 +122,8 @@ def notion_delivery(token: str = NOTION_TOKEN, **fields: Any) -> tuple[dict[str,
 
 
 def workflow_delivery(body: bytes = b'{"contact_id":"c1","type":"Booked"}') -> tuple[dict[str, str], bytes]:
-    return {**JSON, "x-webhook-secret": WORKFLOW_SECRET}, body
+    # With a key, because without one a repeat across the turn of a minute is another event.
+    return {**JSON, "x-webhook-secret": WORKFLOW_SECRET, "idempotency-key": "booking-1"}, body
 
 
 def standard_delivery(message_id: str, timestamp: int, body: bytes = b'{"type":"order.paid"}') -> tuple[dict[str, str], bytes]:

@@ -1,0 +1,143 @@
+"""P1, P2 and P9 where something dies: `kill -9` of a receiver or of Postgres under load, then every delivery is added up."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+import httpx
+
+from outbox import db
+from outbox.embedded import Embedded, find_binaries, temporary_folder
+from outbox.migrate import migrate
+from outbox.testing import Postroom
+from simulators.signing import GhlSigner
+from tests.receiver.running import PATIENCE_S, ghl_delivery, started, until
+
+SENDERS = 16
+HEALS_WITHIN_S = 15.0
+Delivery = tuple[dict[str, str], bytes]
+
+
+@dataclass
+class Load:
+    """Senders that do not stop, each delivery with a key of its own; remembers what was answered."""
+
+    deliveries: dict[str, Delivery] = field(default_factory=dict)
+    accepted: dict[str, int] = field(default_factory=dict)
+    statuses: set[int] = field(default_factory=set)
+    goes_on: bool = True
+
+    async def deliver(self, client: httpx.AsyncClient, key: str) -> None:
+        headers, body = self.deliveries[key]
+        with suppress(httpx.TransportError):
+            answer = await client.post("/api/webhooks/ghl", headers=headers, content=body)
+            self.statuses.add(answer.status_code)
+            if answer.status_code == 202:
+                self.accepted[key] = answer.json()["id"]
+
+    async def send(self, client: httpx.AsyncClient) -> None:
+        while self.goes_on:
+            key = f"delivery-{len(self.deliveries)}"
+            self.deliveries[key] = ghl_delivery(webhook_id=key)
+            await self.deliver(client, key)
+            await asyncio.sleep(0)
+
+    async def send_what_was_not_accepted(self, client: httpx.AsyncClient) -> None:
+        """As every sender does."""
+        for key in self.deliveries:
+            if key not in self.accepted:
+                await self.deliver(client, key)
+
+    @asynccontextmanager
+    async def on(self, client: httpx.AsyncClient) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(self.send(client)) for _ in range(SENDERS)]
+        try:
+            yield
+        finally:
+            self.goes_on = False
+            await asyncio.gather(*tasks)
+
+    async def assert_accepted_exactly_once(self, postroom: Postroom) -> None:
+        """Every delivery is one event, and every id that was answered is that event's."""
+        rows = {row["key"]: row["id"] for row in await postroom.rows("select key, id from outbox.events")}
+        assert await postroom.value("select count(*) from outbox.events") == len(rows)
+        assert {key: rows.get(key) for key in self.accepted} == self.accepted
+        assert rows.keys() == self.deliveries.keys()
+
+
+@asynccontextmanager
+async def receiver_process(dsn: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, httpx.AsyncClient]]:
+    environment = {**os.environ, "DATABASE_URL": dsn, "GHL_WEBHOOK_PUBLIC_KEYS": GhlSigner.for_demo().public_key_pem}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.receiver.receiver_process", env=environment, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        port = int(await asyncio.wait_for(process.stdout.readline(), PATIENCE_S))
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S) as client:
+            yield process, client
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def test_p1_what_a_killed_receiver_answered_is_there_and_the_rest_comes_again(postroom: Postroom) -> None:
+    load = Load()
+    async with receiver_process(postroom.dsn) as (process, client), load.on(client):
+        await until(lambda: len(load.accepted) >= 200)
+        process.kill()
+        await process.wait()
+    assert load.accepted.keys() <= {row["key"] for row in await postroom.rows("select key from outbox.events")}
+    async with receiver_process(postroom.dsn) as (_, client):
+        await load.send_what_was_not_accepted(client)
+    await load.assert_accepted_exactly_once(postroom)
+
+
+@asynccontextmanager
+async def own_server() -> AsyncIterator[tuple[Embedded, Postroom]]:
+    """A durable server of this test's own, so that it may be killed."""
+    with temporary_folder() as folder, Embedded(folder / "postgres", binaries=find_binaries(None)) as server:
+        connection = await db.connect(server.dsn(), name="postroom:test")
+        await migrate(connection)
+        await connection.close()
+        async with db.pool(server.dsn(), name="postroom:test", size=2) as pool:
+            yield server, Postroom(server.dsn(), pool)
+
+
+async def test_p9_postgres_killed_under_a_receiver_heals_and_each_delivery_is_accepted_once() -> None:
+    load = Load()
+    async with own_server() as (server, postroom), started(postroom) as talk:
+        async with load.on(talk.client):
+            await until(lambda: len(load.accepted) >= 100)
+            server.kill()
+            killed, before = time.monotonic(), len(load.accepted)
+            server.start()
+            await until(lambda: len(load.accepted) >= before + 100)
+            healed_s = time.monotonic() - killed
+        await load.send_what_was_not_accepted(talk.client)
+        await load.assert_accepted_exactly_once(postroom)
+    assert healed_s <= HEALS_WITHIN_S
+    assert load.statuses <= {202, 429}
+
+
+async def test_a_receiver_that_is_asked_to_stop_answers_what_waits_first(postroom: Postroom) -> None:
+    load = Load()
+    load.deliveries["waits"] = ghl_delivery(webhook_id="waits")
+    async with receiver_process(postroom.dsn) as (process, client):
+        async with postroom.pool.acquire() as other, other.transaction():
+            await other.execute("lock table outbox.keys in access exclusive mode")
+            answering = asyncio.create_task(load.deliver(client, "waits"))
+            asked = "select count(*) > 0 from pg_stat_activity where application_name = 'postroom:intake' and wait_event_type = 'Lock'"
+            await until(lambda: postroom.value(asked))
+            process.send_signal(signal.SIGTERM)
+        await answering
+        await asyncio.wait_for(process.wait(), PATIENCE_S)
+    assert load.statuses == {202}
+    await load.assert_accepted_exactly_once(postroom)
+    assert await postroom.value("select accepted from outbox.sources where name = 'ghl'") == 1
