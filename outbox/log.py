@@ -5,6 +5,7 @@ starred, and texts, however deep, are scrubbed of what looks like an e-mail addr
 number is known by its plus; digits alone are as often an id. Redaction never raises: a line is worth less than a process.
 """
 
+import contextlib
 import logging
 import math
 import re
@@ -88,6 +89,17 @@ def _places(_: object, __: str, fields: MutableMapping[str, Any]) -> MutableMapp
     return fields
 
 
+class _Lines:
+    """Writes to what standard error is now. A closed or full one costs the line, never the process that wrote it."""
+
+    def msg(self, message: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(f"{message}\n")
+            sys.stderr.flush()
+
+    log = debug = info = warning = error = critical = exception = msg
+
+
 def configure(*, json: bool | None = None, level: str = "info") -> None:
     """Sets up logging for a process: JSON lines when not on a terminal, unless told otherwise. Writes to standard error."""
     as_json = not sys.stderr.isatty() if json is None else json
@@ -102,7 +114,7 @@ def configure(*, json: bool | None = None, level: str = "info") -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=_Lines,
         cache_logger_on_first_use=False,
     )
 
