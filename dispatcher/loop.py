@@ -168,7 +168,7 @@ class Loop:
         more = False
         if time.monotonic() >= self._due_at:
             due = await lanes.take_due(connection, worker=self._lease.worker, limit=min(room, BATCH), suspects=not self._suspect_runs())
-            await self._start_all(due)
+            await self._start_all(sorted(due))  # oldest first: what waited longest for room at its destination gets it
             promoted = await lanes.promote_delayed(connection)
             self._due_at = (
                 time.monotonic() if len(due) == min(room, BATCH) or promoted == 500 else time.monotonic() + LONGEST_REST_LISTENING_S

@@ -54,6 +54,8 @@ ENGINE_SETTINGS = {
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
+    "enable_bitmapscan": "off",
+    "enable_sort": "off",
     "jit": "off",
     "plan_cache_mode": "force_generic_plan",
 }

@@ -13,7 +13,7 @@ import sys
 import traceback
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TextIO, cast
 
 import structlog
 
@@ -90,18 +90,22 @@ def _places(_: object, __: str, fields: MutableMapping[str, Any]) -> MutableMapp
 
 
 class _Lines:
-    """Writes to what standard error is now. A closed or full one costs the line, never the process that wrote it."""
+    """Writes to `to`, or to what standard error is now. A closed or full one costs the line, never the process that wrote it."""
+
+    def __init__(self, to: TextIO | None) -> None:
+        self._to = to
 
     def msg(self, message: str) -> None:
         with contextlib.suppress(OSError, ValueError):
-            sys.stderr.write(f"{message}\n")
-            sys.stderr.flush()
+            to = self._to or sys.stderr
+            to.write(f"{message}\n")
+            to.flush()
 
     log = debug = info = warning = error = critical = exception = msg
 
 
-def configure(*, json: bool | None = None, level: str = "info") -> None:
-    """Sets up logging for a process: JSON lines when not on a terminal, unless told otherwise. Writes to standard error."""
+def configure(*, json: bool | None = None, level: str = "info", to: TextIO | None = None) -> None:
+    """Sets up logging for a process: JSON lines when not on a terminal, unless told otherwise; to standard error, unless `to` is given."""
     as_json = not sys.stderr.isatty() if json is None else json
     renderer: structlog.typing.Processor = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
     structlog.configure(
@@ -114,7 +118,7 @@ def configure(*, json: bool | None = None, level: str = "info") -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=_Lines,
+        logger_factory=lambda *_: _Lines(to),
         cache_logger_on_first_use=False,
     )
 

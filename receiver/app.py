@@ -98,7 +98,7 @@ class Receiver(Starlette):
 
 
 def create_app(dsn: str, settings: ReceiverSettings, *, sealer: Sealer, more: Sequence[BaseRoute] = ()) -> Starlette:
-    """The receiver for a database. `more` are routes of others, such as the console's. Raises ConfigError for keys that cannot be used."""
+    """The receiver for a database, not started yet. `more` are routes of others, such as the console's."""
     return Receiver(dsn, settings, sealer=sealer, more=more)
 
 
