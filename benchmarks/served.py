@@ -15,13 +15,13 @@ import uvicorn
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
-from receiver.app import create_app
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from outbox.seal import Sealer
+from receiver.app import create_app
 from receiver.config import ReceiverSettings
 from simulators.samples import DEMO_VERIFICATION_TOKEN
 from simulators.signing import GhlSigner

@@ -98,8 +98,6 @@ class Loop:
             del self.running[event_id]
             self._bytes -= len(running.event.payload)
             streaks[event_id] = running.streak + 1
-            if running.event.crashes >= 2:
-                self._due_at = 0.0  # the next suspect may run
         for before, event in taken:
             if self._route(event).coalesce is None:
                 self._start(event, (), streak=streaks.get(before, 1))

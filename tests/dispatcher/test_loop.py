@@ -100,7 +100,39 @@ async def test_a_claimed_head_runs_even_when_nobody_can_say_what_waits_behind_it
     assert lost.count == 1
 
 
-async def test_an_event_that_is_due_again_before_its_wait_is_reported_is_not_lost_sight_of(postroom: Postroom, drain: Drain) -> None:
+async def test_an_event_that_runs_again_before_its_wait_is_reported_is_not_lost_sight_of(
+    postroom: Postroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its wait was short, and the answer that told of it slow: what ended is the first run, not the second."""
+    again, release = asyncio.Event(), asyncio.Event()
+    real = lanes.wait
+
+    async def slow(*args: Any, **kwargs: Any) -> Any:
+        answer = await real(*args, **kwargs)
+        await again.wait()
+        return answer
+
+    async def handler(event: Claimed, ctx: Context) -> Outcome:
+        if event.attempt == 1:
+            return Snooze(0.0, "once more")
+        again.set()
+        await release.wait()
+        return Done()
+
+    monkeypatch.setattr(lanes, "wait", slow)
+    [event_id] = await stage_all(postroom, Event("test.work", {}))
+    async with dispatching(postroom.dsn, {"test.work": Route(handler)}) as dispatcher:
+        await asyncio.wait_for(again.wait(), 5)
+        other = await stage_all(postroom, Event("test.unrouted", {}))
+        await eventually(is_over(postroom, *other))  # by then the first run's end was reported
+        assert dispatcher.loop is not None
+        assert list(dispatcher.loop.running) == [event_id]
+        release.set()
+        await eventually(is_over(postroom, event_id))
+        assert dispatcher.loop.running == {}
+
+
+async def test_events_that_are_retried_at_once_again_and_again_are_all_done(postroom: Postroom) -> None:
     runs: Counter[int] = Counter()
 
     async def handler(event: Claimed, ctx: Context) -> Outcome:
@@ -109,10 +141,8 @@ async def test_an_event_that_is_due_again_before_its_wait_is_reported_is_not_los
 
     ids = await stage_all(postroom, *(Event("test.work", {}) for _ in range(20)))
     at_once = RetryPolicy(quick=50, base_s=0, factor=1, slow_s=())
-    async with dispatching(postroom.dsn, {"test.work": Route(handler, retry=at_once)}) as dispatcher:
+    async with dispatching(postroom.dsn, {"test.work": Route(handler, retry=at_once)}):
         await eventually(is_over(postroom, *ids))
-        assert dispatcher.loop is not None
-        assert dispatcher.loop.running == {}
     assert set(runs.values()) == {30}
 
 

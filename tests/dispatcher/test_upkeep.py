@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -119,6 +120,25 @@ async def test_two_at_once_do_each_other_no_harm(postroom: Postroom, upkeep: tup
         if len(await partitions(postroom)) > 3:
             await upkeep[0].once()  # one that yielded left it to the next turn
         assert await postroom.value("select count(*) from outbox.events") == 0
+
+
+async def test_a_day_that_another_dropped_meanwhile_is_dropped(
+    postroom: Postroom, upkeep: tuple[Upkeep, Upkeep], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have listed it; only one can drop it."""
+    await past_event(postroom, 100, done=True)
+    real, turns = days._prune_keys, list[bool]()
+
+    async def overtaken(*args: Any) -> None:
+        await real(*args)
+        if not turns:
+            turns.append(True)
+            turns.append(await upkeep[1].once())
+
+    monkeypatch.setattr(days, "_prune_keys", overtaken)
+    turns.append(await upkeep[0].once())
+    assert turns == [True] * 3
+    assert await postroom.value("select count(*) from outbox.events") == 0
 
 
 async def test_workers_that_ended_long_ago_are_forgotten(postroom: Postroom, upkeep: tuple[Upkeep, Upkeep]) -> None:
