@@ -48,6 +48,7 @@ class Destinations:
 
     def __init__(self, pool: Pool, *, limit: int, is_set_up: Callable[[str], bool], freed: Callable[[], None]) -> None:
         self._pool, self._limit, self._is_set_up, self._freed = pool, limit, is_set_up, freed
+        self._bulk_limit = max(1, limit * 3 // 4)
         self._stopped: dict[str, Standing] = {}
         self._breakers: dict[str, Breaker] = {}
         self._probing: dict[str, int] = {}
@@ -61,7 +62,7 @@ class Destinations:
 
     def enter(self, name: str, *, urgency: int) -> bool:
         """Whether a handler may start now; if so it is counted until leave(). Bulk work leaves a quarter of the room to live work."""
-        limit = self._limit if urgency == LIVE else max(1, self._limit * 3 // 4)
+        limit = self._limit if urgency == LIVE else self._bulk_limit
         if name in self._stopped or self._running[name] >= limit or not self._is_set_up(name):
             return False
         self._running[name] += 1
@@ -170,10 +171,7 @@ class Destinations:
             if not self._is_set_up(name):
                 continue
             if standing is None:
-                portion = self._portion.get(name, FIRST_PORTION)
-                room = max(0, 2 * (self._limit - self._running[name]))
-                self._portion[name] = min(LARGEST_PORTION, portion * 2)
-                released = await lanes.release_held(self._pool, name, limit=min(portion, room)) if room else 0
+                released = await self._let_flow(name)
             elif standing.probe_due is not None and time.monotonic() >= standing.probe_due and name not in self._probing:
                 # Each time another event: one that breaks the destination by itself must not keep it closed for all.
                 released = await lanes.release_probe(self._pool, name, after=self._probed.get(name, 0))
@@ -181,6 +179,16 @@ class Destinations:
                 continue
             if released:
                 self._freed()
+
+    async def _let_flow(self, name: str) -> int:
+        """Twice as many as there is room for, so that it fills up; bulk work only into its own part of the room."""
+        portion = self._portion.get(name, FIRST_PORTION)
+        self._portion[name] = min(LARGEST_PORTION, portion * 2)
+        running = self._running[name]
+        live = min(portion, 2 * (self._limit - running))
+        released = await lanes.release_held(self._pool, name, limit=live, live_only=True) if live > 0 else 0
+        bulk = min(portion, 2 * (self._bulk_limit - running)) - released
+        return released + (await lanes.release_held(self._pool, name, limit=bulk) if bulk > 0 else 0)
 
 
 def _now() -> datetime:

@@ -73,7 +73,7 @@ class RemoteError(PostroomError):
     ) -> None:
         self.destination = destination
         self.status = status
-        self.message = scrub(message)
+        self.message = scrub(message) or "no reason given"
         self.details = tuple(scrub(detail) for detail in details[:DETAILS])
         self.happened = self.usually_happened if isinstance(happened, EllipsisType) else happened
         super().__init__(destination, self.message)

@@ -4,14 +4,15 @@
 with s as (
   select * from unnest($1::bigint[], $2::bigint[], $3::float8[], $4::int[], $6::int[], $7::text[], $8::text[])
     t(lane, id, started, took_ms, attempt, outcome, note)),
-gone as (
-  delete from outbox.busy b using s
-  where b.lane = s.lane and b.event_id = s.id and b.owner = $5 and b.attempt = s.attempt
-  returning s.*),
+held as materialized (                            -- looked up by key, deleted by place: a join could be turned round and grow with the square
+  select s.*, b.place from s cross join lateral (
+    select b.ctid place from outbox.busy b
+    where b.lane = s.lane and b.event_id = s.id and b.owner = $5 and b.attempt = s.attempt for update offset 0) b),
+gone as (delete from outbox.busy where ctid = any (array(select place from held))),
 log as (
   insert into outbox.attempts (event_id, started_at, owner, attempt, took_ms, outcome, note)
-  select id, to_timestamp(started), $5, attempt, took_ms, coalesce(outcome, 'd')::"char", note from gone)
-select array_agg(id) from gone
+  select id, to_timestamp(started), $5, attempt, took_ms, coalesce(outcome, 'd')::"char", note from held)
+select array_agg(id) from held
 
 -- name: finish_with_followers
 -- as finish, and the followers that head $9 took with it leave pending as skipped "coalesced into", in the same statement.
@@ -39,13 +40,13 @@ with s as (
   select * from unnest($1::bigint[], $2::bigint[], $3::float8[], $4::int[], $6::int[], $7::text[], $8::text[], $9::bool[])
     t(lane, id, started, took_ms, attempt, outcome, note, take)),
 held as materialized (                            -- each row looks its busy row and its lane's next up by key: nothing here grows with the square
-  select s.*, b.urgency, n.event_id next_id, n.attempt next_attempt
+  select s.*, b.place, b.urgency, n.place next_place, n.event_id next_id, n.attempt next_attempt
   from s
   cross join lateral (
-    select b.urgency from outbox.busy b
+    select b.ctid place, b.urgency from outbox.busy b
     where b.lane = s.lane and b.event_id = s.id and b.owner = $5 and b.attempt = s.attempt for update offset 0) b
   left join lateral (
-    select p.event_id, p.attempt from outbox.pending p
+    select p.ctid place, p.event_id, p.attempt from outbox.pending p
     where coalesce(s.take, true) and p.urgency = b.urgency and p.lane = s.lane
       and p.event_id = (select q.event_id from outbox.pending q where q.urgency = b.urgency and q.lane = s.lane order by q.event_id limit 1)
       and (b.urgency = 0 or not exists (select from outbox.pending u where u.urgency = 0 and u.lane = s.lane))
@@ -54,11 +55,8 @@ held as materialized (                            -- each row looks its busy row
 moved as (
   update outbox.busy b set event_id = h.next_id, attempt = h.next_attempt, failures = 0, crashes = 0, why = null
   from held h where b.lane = h.lane and h.next_id is not null),
-gone as (
-  delete from outbox.busy b using held h where b.lane = h.lane and h.next_id is null),
-pulled as (
-  delete from outbox.pending p using held h
-  where h.next_id is not null and p.urgency = h.urgency and p.lane = h.lane and p.event_id = h.next_id),
+gone as (delete from outbox.busy where ctid = any (array(select place from held where next_id is null))),
+pulled as (delete from outbox.pending where ctid = any (array(select next_place from held where next_id is not null))),
 log as (
   insert into outbox.attempts (event_id, started_at, owner, attempt, took_ms, outcome, note)
   select id, to_timestamp(started), $5, attempt, took_ms, coalesce(outcome, 'd')::"char", note from held)
@@ -139,10 +137,10 @@ returning b.event_id
 select true from outbox.busy where lane = $1 and event_id = $2 and owner = $3 and attempt = $4 for update
 
 -- name: release_held
--- busy, held -> due now: the $2 oldest that wait for destination $1, live ones first.
+-- busy, held -> due now: the $2 oldest that wait for destination $1, live ones first; $3 0: live ones only.
 -- Materialized, or a nested loop asks for the next $2 again and again.
 with oldest as materialized (
-  select lane from outbox.busy where owner is null and due_at = 'infinity' and why = $1
+  select lane from outbox.busy where owner is null and due_at = 'infinity' and why = $1 and urgency <= $3
   order by urgency, event_id limit $2 for update skip locked)
 update outbox.busy set due_at = now()
 where lane in (select lane from oldest) and owner is null and due_at = 'infinity'

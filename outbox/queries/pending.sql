@@ -16,8 +16,10 @@ taken as (
   insert into outbox.busy (lane, event_id, owner, urgency, attempt)
   select lane, event_id, $1, urgency, attempt from free order by lane
   on conflict do nothing returning lane, event_id, urgency, attempt),
-gone as (
-  delete from outbox.pending p using taken t where p.urgency = $4 and p.lane = t.lane and p.event_id = t.event_id)
+gone as (                                         -- by place, looked up by key: a join could be turned round and read all of pending for each head
+  delete from outbox.pending where ctid = any (array(
+    select p.place from taken t cross join lateral (
+      select p.ctid place from outbox.pending p where p.urgency = $4 and p.lane = t.lane and p.event_id = t.event_id offset 0) p)))
 select t.event_id, t.lane, t.urgency, t.attempt, 0 failures, 0::smallint crashes,
        e.source, e.kind, e.key, e.lane lane_name, e.payload, e.staged_at
 from taken t

@@ -195,9 +195,9 @@ async def holds(connection: Connection, event: Claimed, *, worker: int) -> bool:
     return await db.fetchval(connection, B["hold_lock"], event.lane_key, event.id, worker, event.attempt) is not None
 
 
-async def release_held(connection: Connection | Pool, destination: str, *, limit: int) -> int:
-    """The oldest that wait for a destination become due. Returns how many."""
-    return len(await db.fetch(connection, B["release_held"], held_for(destination), limit))
+async def release_held(connection: Connection | Pool, destination: str, *, limit: int, live_only: bool = False) -> int:
+    """The oldest that wait for a destination become due, live ones first. Returns how many."""
+    return len(await db.fetch(connection, B["release_held"], held_for(destination), limit, 0 if live_only else 1))
 
 
 async def release_probe(connection: Connection | Pool, destination: str, *, after: int) -> int:
