@@ -156,7 +156,8 @@ async def test_a_dispatcher_whose_lease_was_taken_goes_on_as_a_new_worker(postro
         assert dispatcher.worker != first
         handler.release.set()
         await eventually(is_over(postroom, event_id))
-    assert (await fate(postroom, event_id)).outcomes == "cd"
+    # The ended worker may hand it back itself before anybody's look finds it and counts a loss.
+    assert (await fate(postroom, event_id)).outcomes in ("d", "cd")
 
 
 @pytest.mark.usefixtures("quick_lease")
