@@ -15,24 +15,29 @@ log as (
 select array_agg(id) from held
 
 -- name: finish_with_followers
--- as finish, and the followers that head $9 took with it leave pending as skipped "coalesced into", in the same statement.
+-- as finish, and the followers that a head took with it ($9: its ids as text, NULL for none) leave pending as skipped "coalesced into",
+-- in the same statement. A follower that somebody else has locked stays and is handled by itself.
 with s as (
-  select * from unnest($1::bigint[], $2::bigint[], $3::float8[], $4::int[], $6::int[], $7::text[], $8::text[])
-    t(lane, id, started, took_ms, attempt, outcome, note)),
-gone as (
-  delete from outbox.busy b using s
-  where b.lane = s.lane and b.event_id = s.id and b.owner = $5 and b.attempt = s.attempt
-  returning s.*, b.urgency),
-swept as (
-  delete from outbox.pending p using unnest($9::bigint[], $10::bigint[]) f(head, id), gone g
-  where g.id = f.head and p.urgency = g.urgency and p.lane = g.lane and p.event_id = f.id
-  returning p.event_id, p.attempt, f.head),
+  select * from unnest($1::bigint[], $2::bigint[], $3::float8[], $4::int[], $6::int[], $7::text[], $8::text[], $9::text[])
+    t(lane, id, started, took_ms, attempt, outcome, note, followers)),
+held as materialized (
+  select s.*, b.place, b.urgency from s cross join lateral (
+    select b.ctid place, b.urgency from outbox.busy b
+    where b.lane = s.lane and b.event_id = s.id and b.owner = $5 and b.attempt = s.attempt for update offset 0) b),
+covered as materialized (
+  select h.id head, p.* from held h
+  cross join lateral unnest(h.followers::bigint[]) f(id)
+  cross join lateral (
+    select p.ctid place, p.event_id, p.attempt from outbox.pending p
+    where p.urgency = h.urgency and p.lane = h.lane and p.event_id = f.id for update skip locked offset 0) p),
+gone as (delete from outbox.busy where ctid = any (array(select place from held))),
+swept as (delete from outbox.pending where ctid = any (array(select place from covered))),
 log as (
   insert into outbox.attempts (event_id, started_at, owner, attempt, took_ms, outcome, note)
-  select id, to_timestamp(started), $5, attempt, took_ms, coalesce(outcome, 'd')::"char", note from gone
+  select id, to_timestamp(started), $5, attempt, took_ms, coalesce(outcome, 'd')::"char", note from held
   union all
-  select event_id, clock_timestamp(), $5, attempt, 0, 's', 'coalesced into #' || head from swept)
-select array_agg(id) from gone
+  select event_id, clock_timestamp(), $5, attempt, 0, 's', 'coalesced into #' || head from covered)
+select array_agg(id) from held
 
 -- name: finish_and_take
 -- as finish, and where $9 says so (an empty array: everywhere) the worker keeps the lane for its next event, if there is one.
@@ -47,14 +52,14 @@ held as materialized (                            -- each row looks its busy row
     where b.lane = s.lane and b.event_id = s.id and b.owner = $5 and b.attempt = s.attempt for update offset 0) b
   left join lateral (
     select p.ctid place, p.event_id, p.attempt from outbox.pending p
-    where coalesce(s.take, true) and p.urgency = b.urgency and p.lane = s.lane
-      and p.event_id = (select q.event_id from outbox.pending q where q.urgency = b.urgency and q.lane = s.lane order by q.event_id limit 1)
+    where coalesce(s.take, true)
+      and p.ctid = (select q.ctid from outbox.pending q where q.urgency = b.urgency and q.lane = s.lane order by q.event_id limit 1)
       and (b.urgency = 0 or not exists (select from outbox.pending u where u.urgency = 0 and u.lane = s.lane))
       and exists (select from outbox.workers w where w.id = $5 and w.ended_at is null)
     for update skip locked) n on true),           -- the head or nothing: what stands behind a locked head must not overtake it
 moved as (
   update outbox.busy b set event_id = h.next_id, attempt = h.next_attempt, failures = 0, crashes = 0, why = null
-  from held h where b.lane = h.lane and h.next_id is not null),
+  from held h where b.ctid = h.place and h.next_id is not null),
 gone as (delete from outbox.busy where ctid = any (array(select place from held where next_id is null))),
 pulled as (delete from outbox.pending where ctid = any (array(select next_place from held where next_id is not null))),
 log as (
@@ -71,33 +76,37 @@ left join lateral (select source, kind, key, lane, payload, staged_at from outbo
 with s as (
   select * from unnest($1::bigint[], $2::bigint[], $3::float8[], $4::int[], $6::int[], $7::text[], $8::text[], $9::float8[], $10::int[], $11::int[])
     t(lane, id, started, took_ms, attempt, outcome, why, delay_s, charge, next_attempt)),
+held as materialized (
+  select s.*, b.place from s cross join lateral (
+    select b.ctid place from outbox.busy b
+    where b.lane = s.lane and b.event_id = s.id and b.owner = $5 and b.attempt = s.attempt for update offset 0) b),
 waits as (
   update outbox.busy b
-  set owner = null, attempt = s.next_attempt, failures = b.failures + s.charge, why = s.why,
-      due_at = case when s.delay_s is null then 'infinity' else now() + s.delay_s * interval '1 s' end
-  from s where b.lane = s.lane and b.event_id = s.id and b.owner = $5 and b.attempt = s.attempt
-  returning s.*),
+  set owner = null, attempt = h.next_attempt, failures = b.failures + h.charge, why = h.why,
+      due_at = case when h.delay_s is null then 'infinity' else now() + h.delay_s * interval '1 s' end
+  from held h where b.ctid = h.place),
 log as (
   insert into outbox.attempts (event_id, started_at, owner, attempt, took_ms, outcome, note)
-  select id, to_timestamp(started), $5, attempt, took_ms, outcome::"char", why from waits where outcome is not null)
-select array_agg(id) from waits
+  select id, to_timestamp(started), $5, attempt, took_ms, outcome::"char", why from held where outcome is not null)
+select array_agg(id) from held
 
 -- name: bury
 -- busy -> dead; the lane is free. Only for this owner and attempt; $5 is the worker.
 with s as (
   select * from unnest($1::bigint[], $2::bigint[], $3::float8[], $4::int[], $6::int[], $7::text[], $8::text[])
     t(lane, id, started, took_ms, attempt, fingerprint, reason)),
-gone as (
-  delete from outbox.busy b using s
-  where b.lane = s.lane and b.event_id = s.id and b.owner = $5 and b.attempt = s.attempt
-  returning s.*, b.urgency),
+held as materialized (
+  select s.*, b.place, b.urgency from s cross join lateral (
+    select b.ctid place, b.urgency from outbox.busy b
+    where b.lane = s.lane and b.event_id = s.id and b.owner = $5 and b.attempt = s.attempt for update offset 0) b),
+gone as (delete from outbox.busy where ctid = any (array(select place from held))),
 grave as (
   insert into outbox.dead (event_id, lane, urgency, attempt, fingerprint, reason)
-  select id, lane, urgency, attempt, fingerprint, reason from gone),
+  select id, lane, urgency, attempt, fingerprint, reason from held),
 log as (
   insert into outbox.attempts (event_id, started_at, owner, attempt, took_ms, outcome, note)
-  select id, to_timestamp(started), $5, attempt, took_ms, 'x', reason from gone)
-select array_agg(id) from gone
+  select id, to_timestamp(started), $5, attempt, took_ms, 'x', reason from held)
+select array_agg(id) from held
 
 -- name: take_due
 -- busy, waiting -> running: those whose wait is over, oldest first. What killed its process twice runs one at a time ($3).

@@ -116,11 +116,9 @@ def _ends(ends: Sequence[End], worker: int) -> tuple[object, ...]:
 
 async def finish(connection: Connection, ends: Sequence[End], *, worker: int, timeout_s: float = 5) -> set[int]:
     """done or skipped. Returns the ids that counted."""
-    heads = [(end.event.id, follower) for end in ends for follower in end.followers]
-    if heads:
-        counted = await db.fetchval(
-            connection, B["finish_with_followers"], *_ends(ends, worker), [h for h, _ in heads], [f for _, f in heads], timeout_s=timeout_s
-        )
+    if any(end.followers for end in ends):
+        followers = ["{" + ",".join(map(str, end.followers)) + "}" if end.followers else None for end in ends]
+        counted = await db.fetchval(connection, B["finish_with_followers"], *_ends(ends, worker), followers, timeout_s=timeout_s)
     else:
         counted = await db.fetchval(connection, B["finish"], *_ends(ends, worker), timeout_s=timeout_s)
     return set(counted or ())
