@@ -27,6 +27,7 @@ COMMANDS = {
     "dead": LOOK,
     "destinations": LOOK,
     "handshake": LOOK,
+    "connect": LOOK,
     "stage": LOOK,
     "send": LOOK,
 }

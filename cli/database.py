@@ -45,7 +45,7 @@ def database(
 
 
 def direct(settings: DatabaseSettings, dsn: str) -> str:
-    """Past a transaction pooler where one is named: for what needs a session of its own (migrations, the dispatcher's engine)."""
+    """The way past a transaction pooler where one is named: for LISTEN, which is deaf behind it, and for migrations."""
     return dsn if settings.direct_url is None else _checked(settings.direct_url.get_secret_value(), name="DATABASE_DIRECT_URL")
 
 

@@ -13,7 +13,7 @@ from outbox.config import DatabaseSettings
 def command(as_json: Json = False) -> None:
     """Bring the database to this version's schema. Safe to run again, and by two at once.
 
-    Changes nothing when there is nothing to do, and refuses a database that is newer than this program.
+    Changes nothing when there is nothing to do, and refuses a newer database that this program cannot work with.
     Without DATABASE_URL it makes the embedded database in POSTROOM_DATA_DIR.
 
     Examples:

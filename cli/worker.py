@@ -1,6 +1,6 @@
 """`postroom worker`: a dispatcher process."""
 
-from cli import running
+from cli import kept, running
 from cli.database import database, direct
 from cli.lifeline import say_ready
 from cli.options import StopWithParent
@@ -32,7 +32,6 @@ def command(stop_with_parent: StopWithParent = False) -> None:
 async def _work(dsn: str, settings: DatabaseSettings, own: DispatcherSettings, *, say: bool) -> None:
     stop = Stop()
     running.on_signals(stop.ask)
-    engine = direct(settings, dsn)
     unsaid = [say]
 
     def ready() -> None:
@@ -40,5 +39,6 @@ async def _work(dsn: str, settings: DatabaseSettings, own: DispatcherSettings, *
             say_ready()
         unsaid.append(False)
 
-    async with services(dsn, own) as shared:
-        await Dispatcher(engine, shared, ROUTES, keep_days=settings.retention_days).run(stop, ready=ready)
+    async with services(dsn, own, sealer=kept.sealer(settings)) as shared:
+        made = Dispatcher(dsn, shared, ROUTES, direct_dsn=direct(settings, dsn), keep_days=settings.retention_days)
+        await made.run(stop, ready=ready)

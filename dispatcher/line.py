@@ -1,10 +1,17 @@
-"""A connection that comes back. The engine's loops each hold one and survive a database outage with it, for ever."""
+"""A connection that comes back. The engine's loops each hold one and survive a database outage with it, for ever.
+
+When one of a process falls, the others to that database are opened anew before they are used again: a network that forgot one connection
+has mostly forgotten them all, and finding that out takes a time limit each.
+"""
 
 import random
+import time
 from collections.abc import Mapping
 
 from outbox import db
 from outbox.db import UNAVAILABLE, Connection
+
+_fell_at: dict[str, float] = {}  # by connection string: when a line of this process fell last
 
 
 class Line:
@@ -13,15 +20,23 @@ class Line:
     def __init__(self, dsn: str, *, name: str, timeout_s: float = 5, settings: Mapping[str, str] | None = None) -> None:
         self._dsn, self._name, self._timeout_s, self._settings = dsn, name, timeout_s, settings
         self._open: Connection | None = None
+        self._opened_at = 0.0
 
     async def get(self) -> Connection:
         """The connection. Raises DatabaseUnavailable."""
+        if self._open is not None and self._opened_at < _fell_at.get(self._dsn, 0.0):
+            self._forget()
         if self._open is None or self._open.is_closed():
+            self._opened_at = time.monotonic()
             self._open = await db.connect(self._dsn, name=self._name, timeout_s=self._timeout_s, settings=self._settings)
         return self._open
 
     def drop(self) -> None:
         """Forgets a connection that failed."""
+        _fell_at[self._dsn] = time.monotonic()
+        self._forget()
+
+    def _forget(self) -> None:
         if self._open is not None:
             self._open.terminate()
             self._open = None

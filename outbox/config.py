@@ -49,7 +49,9 @@ class DatabaseSettings(Settings):
         None, alias="DATABASE_URL", description="Postgres 15 or newer. Absent: an embedded Postgres in the data folder."
     )
     direct_url: SecretStr | None = Field(
-        None, alias="DATABASE_DIRECT_URL", description="The same database past a transaction pooler, for LISTEN. Absent: DATABASE_URL."
+        None,
+        alias="DATABASE_DIRECT_URL",
+        description="The same database past a transaction pooler, for LISTEN and migrations. Absent: DATABASE_URL.",
     )
     data_dir: Path = Field(
         Path(".postroom"),

@@ -1,6 +1,7 @@
 """Connections to Postgres, and the only place where its errors are named.
 
-Owns pools, dedicated connections, time limits and the mapping of driver errors to DatabaseUnavailable. Holds no SQL.
+Owns pools, dedicated connections, time limits and the mapping of driver errors to DatabaseUnavailable. Whether a transaction pooler
+is in between, each connection finds out as it is made: then it is an outbox.pooled one. Holds no SQL.
 """
 
 import asyncio
@@ -11,7 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
 
+from outbox import pooled
 from outbox.errors import DatabaseUnavailable
+from outbox.pooled import PooledConnection, Road
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,12 +78,38 @@ def mapped() -> "Iterator[None]":
 async def connect(
     dsn: str, *, name: str, timeout_s: float = 10, settings: Mapping[str, str] | None = None
 ) -> "asyncpg.Connection[asyncpg.Record]":
-    """One connection of its own, called `name` in pg_stat_activity. Raises DatabaseUnavailable."""
+    """One connection of its own, called `name` in pg_stat_activity, with `settings` in force. Raises DatabaseUnavailable."""
     with mapped():
-        connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(
-            dsn, timeout=timeout_s, command_timeout=timeout_s, server_settings={"application_name": name, **(settings or {})}
-        )
-    return connection
+        return await _open(dsn, name=name, timeout_s=timeout_s, settings=settings or {})
+
+
+async def _open(dsn: str, *, name: str, timeout_s: float, settings: Mapping[str, str]) -> "asyncpg.Connection[asyncpg.Record]":
+    """Within `timeout_s` as a whole."""
+    url, road = pooled.read(dsn)
+    async with asyncio.timeout(timeout_s):
+        if road is not Road.POOLED:
+            connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(
+                url, timeout=timeout_s, command_timeout=timeout_s, server_settings={"application_name": name}
+            )
+            try:
+                if await pooled.is_direct(connection, settings, sure=road is Road.SESSIONS):
+                    return connection
+                await connection.close()
+            except BaseException:
+                connection.terminate()
+                raise
+        return await pooled.connect(url, name=name, timeout_s=timeout_s, settings=settings)
+
+
+def is_pooled(connection: "Connection") -> bool:
+    """Whether a transaction pooler is before this connection (not one of a pool): nothing of a session lasts, no NOTIFY is heard."""
+    return type(connection) is PooledConnection  # the driver's isinstance() takes every connection for every kind of it
+
+
+async def rename(connection: "Connection", name: str) -> None:
+    """Calls it `name` in pg_stat_activity from now on; through a pooler it keeps its first name. Raises DatabaseUnavailable."""
+    if not is_pooled(connection):
+        await fetch(connection, "select set_config('application_name', $1, false)", name)
 
 
 async def _keep(_: object) -> None:
@@ -90,15 +119,11 @@ async def _keep(_: object) -> None:
 @asynccontextmanager
 async def pool(dsn: str, *, name: str, size: int = 4, timeout_s: float = 10) -> "AsyncIterator[Pool]":
     """A pool of up to `size` connections, opened on first use, so that a database that is away does not stop the start."""
-    made = asyncpg.create_pool(
-        dsn,
-        min_size=0,
-        max_size=size,
-        timeout=timeout_s,
-        command_timeout=timeout_s,
-        reset=_keep,
-        server_settings={"application_name": name},
-    )
+
+    async def connect_one(*_: Any, **__: Any) -> "asyncpg.Connection[asyncpg.Record]":
+        return await _open(dsn, name=name, timeout_s=timeout_s, settings={})
+
+    made = asyncpg.create_pool(min_size=0, max_size=size, reset=_keep, connect=connect_one)
     await made  # with min_size 0 this connects to nothing
     try:
         yield made
@@ -109,19 +134,62 @@ async def pool(dsn: str, *, name: str, size: int = 4, timeout_s: float = 10) -> 
             made.terminate()
 
 
+@asynccontextmanager
+async def acquired(pool: "Pool") -> "AsyncIterator[Connection]":
+    """A connection of the pool. One that does not answer in time is dropped at once, rather than asked to take its statement back.
+
+    The idle ones are replaced then, before they are used: they may lead into the same silent line.
+    """
+    connection = await pool.acquire()
+    try:
+        yield connection
+    except TimeoutError:
+        connection.terminate()
+        await pool.expire_connections()
+        raise
+    finally:
+        await pool.release(connection)
+
+
+@asynccontextmanager
+async def transaction(pool: "Pool") -> "AsyncIterator[Connection]":
+    """A transaction on a connection of the pool. Raises DatabaseUnavailable, also when the result of its commit is unknown."""
+    with mapped():
+        async with acquired(pool) as connection:
+            begun = connection.transaction()
+            await begun.start()
+            try:
+                yield connection
+            except TimeoutError:
+                raise  # it is dropped, and its transaction with it
+            except BaseException:
+                await begun.rollback()
+                raise
+            await begun.commit()
+
+
 async def fetch(connection: "Connection | Pool", query: str, *args: Any, timeout_s: float | None = None) -> "list[Record]":
     """The rows of a query. Raises DatabaseUnavailable."""
     with mapped():
+        if isinstance(connection, asyncpg.Pool):
+            async with acquired(connection) as one:
+                return await one.fetch(query, *args, timeout=timeout_s)
         return await connection.fetch(query, *args, timeout=timeout_s)
 
 
 async def fetchrow(connection: "Connection | Pool", query: str, *args: Any, timeout_s: float | None = None) -> "Record | None":
     """The first row of a query, if any. Raises DatabaseUnavailable."""
     with mapped():
+        if isinstance(connection, asyncpg.Pool):
+            async with acquired(connection) as one:
+                return await one.fetchrow(query, *args, timeout=timeout_s)
         return await connection.fetchrow(query, *args, timeout=timeout_s)
 
 
 async def fetchval(connection: "Connection | Pool", query: str, *args: Any, timeout_s: float | None = None) -> Any:
     """The first column of the first row. Raises DatabaseUnavailable."""
     with mapped():
+        if isinstance(connection, asyncpg.Pool):
+            async with acquired(connection) as one:
+                return await one.fetchval(query, *args, timeout=timeout_s)
         return await connection.fetchval(query, *args, timeout=timeout_s)

@@ -1,4 +1,7 @@
-"""LISTEN on a connection of its own. A NOTIFY is a hint, so a lost one costs a poll interval and nothing else."""
+"""LISTEN on a connection of its own. A NOTIFY is a hint, so a lost one costs a poll interval and nothing else.
+
+Refuses to listen through a transaction pooler, where LISTEN is answered and nothing is ever heard.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -20,20 +23,24 @@ class Listener:
         self._dsn, self._name, self._heard = dsn, name, heard
 
     async def run(self, standing: Callable[[bool], None]) -> None:
-        """For ever. `standing` is told when the connection stands and when it fell."""
+        """For ever, or until a pooler is met. `standing` is told when the connection stands and when it fell."""
         while True:
             try:
-                await self._listen(standing)
+                if not await self._listen(standing):
+                    log.info("not listening through a pooler, polling instead", do="DATABASE_DIRECT_URL names the way past it")
+                    return
             except DatabaseUnavailable as problem:
                 log.info("not listening, polling instead", problem=problem)
             standing(False)
             await asyncio.sleep(AGAIN_S)
 
-    async def _listen(self, standing: Callable[[bool], None]) -> None:
-        """Returns when the server closed the connection. Raises DatabaseUnavailable when it does not answer."""
+    async def _listen(self, standing: Callable[[bool], None]) -> bool:
+        """Returns when the server closed the connection; False at once when nothing can be heard here. Raises DatabaseUnavailable."""
         connection = await db.connect(self._dsn, name=self._name)
         fell = asyncio.Event()
         try:
+            if db.is_pooled(connection):
+                return False
             with db.mapped():
                 connection.add_termination_listener(lambda _: fell.set())
                 await connection.add_listener(CHANNEL, lambda *_: self._heard())
@@ -44,5 +51,6 @@ class Listener:
                     await asyncio.wait_for(fell.wait(), CHECK_S)
                 except TimeoutError:  # nothing fell that we know of; a silent network is found by asking
                     await db.fetchval(connection, "select 1", timeout_s=3)
+            return True
         finally:
             connection.terminate()
