@@ -2,7 +2,7 @@
 -- (a test compares the two). PostgreSQL 15 and newer.
 --
 --   outbox   the engine: events, who waits, who works, what became of each
---   crm      what is kept in step: leads, clients, appointments
+--   crm      what is kept in step: contacts and leads, clients, appointments; and links, where one thing has two ids
 --
 -- An event's life:   stage ─▶ pending ─claim─▶ busy ─settle─▶ (row gone, one row in attempts)
 --                       └▶ delayed ─due─▶ ┘      ├─ retry, snooze, hold: stays busy, due_at says until when
@@ -11,7 +11,10 @@
 create schema outbox;
 create schema crm;
 
-create table outbox.migrations (version int primary key, name text not null, applied_at timestamptz not null default now());
+create table outbox.migrations (
+  version int primary key, name text not null, applied_at timestamptz not null default now(),
+  works_with int                                  -- the oldest version whose code it breaks nothing for; NULL: its own
+);
 
 -- ───────────────────────────────────────────────────────────────────────────────── events: written once, never updated
 
@@ -34,7 +37,8 @@ create table outbox.events (
 ) partition by range (id);
 
 -- P2: an idempotency key is 128 bits of sha256(source, key). Pruned with its day, never before 30 days.
-create table outbox.keys (digest uuid primary key, event_id bigint not null);
+create table outbox.keys (digest uuid primary key, event_id bigint not null)
+  with (autovacuum_vacuum_insert_threshold = -1, autovacuum_freeze_min_age = 0);   -- docs/decisions/storage.md has the reasons for all of these
 
 create function outbox.digest(source text, key text) returns uuid language sql immutable strict parallel safe
 return encode(substring(sha256(convert_to(source || E'\x1f' || key, 'UTF8')) for 16), 'hex')::uuid;
@@ -53,7 +57,8 @@ create table outbox.pending (                     -- waits its turn: inserted by
   lane     bigint   not null,
   event_id bigint   not null,
   primary key (urgency, lane, event_id)
-) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off);
+) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off,
+        autovacuum_vacuum_insert_threshold = -1);
 
 create table outbox.busy (                        -- the lanes that are not free
   lane     bigint   primary key,                  -- P5 by constraint: one event of a lane at work or waiting for its retry
@@ -66,7 +71,8 @@ create table outbox.busy (                        -- the lanes that are not free
   crashes  smallint not null default 0,           -- take-overs from dead owners
   why      text,                                  -- NULL while running
   check ((owner is null) <> (due_at is null))
-) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off);
+) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off,
+        autovacuum_vacuum_insert_threshold = -1);
 create index busy_due on outbox.busy (due_at) where owner is null;
 create index busy_held on outbox.busy (why, urgency, event_id) where owner is null and due_at = 'infinity';
 
@@ -77,7 +83,7 @@ create table outbox.delayed (
   urgency  smallint    not null,
   attempt  int         not null default 1,
   primary key (due_at, event_id)
-);
+) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0, autovacuum_vacuum_insert_threshold = -1);
 
 create table outbox.dead (
   event_id    bigint primary key,
@@ -140,8 +146,10 @@ begin
     foreach base in array array['events', 'attempts', 'steps'] loop
       part := base || '_' || to_char(day, 'YYYYMMDD');
       continue when to_regclass('outbox.' || part) is not null;
-      -- attached rather than created in place: that needs no exclusive lock on the parent
-      execute format('create table outbox.%I (like outbox.%I including defaults including constraints)', part, base);
+      -- attached rather than created in place: that needs no exclusive lock on the parent. Never vacuumed for its inserts: it is
+      -- dropped before that pays; if Postgres must freeze it after all, it does so once.
+      execute format('create table outbox.%I (like outbox.%I including defaults including constraints)
+                      with (autovacuum_vacuum_insert_threshold = -1, autovacuum_freeze_min_age = 0)', part, base);
       execute format('alter table outbox.%I attach partition outbox.%I for values from (%s) to (%s)',
                      base, part, outbox.first_id(day), outbox.first_id(day + 1));
     end loop;
@@ -249,13 +257,15 @@ begin
   return null;
 end $$;
 
--- Attaches that trigger. `columns` maps our names (id, status, starts_at, ends_at, contact_id, title, notes) to the table's own (null:
--- leave it out); `statuses` maps the app's status words to ours (scheduled, confirmed, cancelled, completed). Called again, it replaces
--- the mapping.
+-- Attaches that trigger. `columns` maps our names (id, status, starts_at, ends_at, contact_id, title, notes, location_id, calendar_id,
+-- resource) to the table's own (null: leave it out); `statuses` maps the app's status words to ours (scheduled, confirmed, cancelled,
+-- completed). Called again, it replaces the mapping. The last three are GHL's ids and a resource's name, which an app's column of that
+-- name need not be: they are watched only when `columns` names them.
 create function outbox.watch("table" regclass, columns jsonb default '{}', statuses jsonb default '{}') returns void
 language plpgsql as $$
 declare
-  defaults constant jsonb := '{"id": "id", "status": "status", "starts_at": "starts_at", "ends_at": "ends_at", "contact_id": "contact_id", "title": "title", "notes": "notes"}';
+  defaults constant jsonb := '{"id": "id", "status": "status", "starts_at": "starts_at", "ends_at": "ends_at", "contact_id": "contact_id", "title": "title", "notes": "notes",
+    "location_id": null, "calendar_id": null, "resource": null}';
   mapping  jsonb := '{}';
   pair     record;
 begin
@@ -270,7 +280,8 @@ begin
   end loop;
   for pair in select key, value from jsonb_each_text(columns) loop
     if not defaults ? pair.key then
-      raise exception 'outbox.watch: % is not one of id, status, starts_at, ends_at, contact_id, title, notes', quote_literal(pair.key) using errcode = 'invalid_parameter_value';
+      raise exception 'outbox.watch: % is not one of id, status, starts_at, ends_at, contact_id, title, notes, location_id, calendar_id, resource',
+        quote_literal(pair.key) using errcode = 'invalid_parameter_value';
     elsif pair.value is not null and not exists (select from pg_attribute a where a.attrelid = "table" and a.attname = pair.value and a.attnum > 0 and not a.attisdropped) then
       raise exception 'outbox.watch: table % has no column %', "table", quote_ident(pair.value) using errcode = 'undefined_column';
     end if;
@@ -313,7 +324,7 @@ language sql stable as $$
          when p.event_id is not null then 'ready'
          else last.note end,
     case when b.due_at < 'infinity' then b.due_at when y.event_id is not null then y.due_at end,
-    greatest(coalesce(runs.n, 0), case when b.owner is not null then b.attempt else 0 end)::int,
+    greatest(coalesce(last.runs, 0), case when b.owner is not null then b.attempt else 0 end)::int,
     coalesce(d.died_at, last.started_at + last.took_ms * interval '1 ms', e.staged_at)
   from outbox.events e
   left join outbox.dead d on d.event_id = e.id
@@ -327,9 +338,8 @@ language sql stable as $$
      order by x.event_id limit 1)
     limit 1) ahead on true
   left join lateral (                              -- by attempt, not by time: workers' clocks may differ
-    select a.outcome, a.note, a.started_at, a.took_ms from outbox.attempts a where a.event_id = e.id
-    order by a.attempt desc, a.outcome in ('d', 's') desc limit 1) last on true
-  left join lateral (select count(*) n from outbox.attempts a where a.event_id = e.id and a.outcome <> 'p' and a.owner <> 0) runs on true
+    select a.outcome, a.note, a.started_at, a.took_ms, count(*) filter (where a.outcome <> 'p' and a.owner <> 0) over () runs
+    from outbox.attempts a where a.event_id = e.id order by a.attempt desc, a.outcome in ('d', 's') desc limit 1) last on true
   where e.id = any (ids)
 $$;
 
@@ -396,6 +406,37 @@ create table outbox.handshakes (                  -- Notion's verification token
   unique (source, fingerprint)
 );
 
+create table outbox.connections (                 -- accounts at a provider that a person connected by consent (OAuth)
+  destination      text primary key,              -- its own name: breaker, pause, budget and alerts go by it; ghl:<location>
+  provider         text        not null,
+  account          text        not null,          -- as the provider names it: the location
+  company_id       text,                          -- the agency that it belongs to; NULL: the provider has not said
+  label            text,                          -- for people; NULL: none given
+  state            text        not null check (state in ('active', 'inactive', 'uninstalled')),
+  why              text,                          -- NULL: all is well
+  sealed           bytea,                         -- the token pair; NULL: there is none
+  version          bigint      not null default 1,     -- of the pair; whoever stores a new one names the one before
+  expires_at       timestamptz,                   -- of the access token
+  refreshing_until timestamptz,                   -- the lease of whoever refreshes; past: it was interrupted; NULL: nobody does
+  installed_at     timestamptz,
+  refreshed_at     timestamptz,
+  uninstalled_at   timestamptz,
+  updated_at       timestamptz not null default now(),
+  check (state <> 'active' or (sealed is not null and expires_at is not null)),
+  check (state <> 'uninstalled' or sealed is null)
+);
+create index connections_account on outbox.connections (provider, account);
+
+create table outbox.consents (                    -- consents under way: the state that goes out with a link and comes back once
+  state_digest bytea primary key,                 -- SHA-256: whoever reads this table cannot end somebody's consent
+  provider     text        not null,
+  redirect_uri text        not null,
+  label        text,
+  made_by      text        not null,
+  made_at      timestamptz not null default now(),
+  expires_at   timestamptz not null
+);
+
 create table outbox.audit (                       -- append-only: who did what
   id     bigint generated always as identity primary key,
   at     timestamptz not null default now(),
@@ -409,19 +450,26 @@ create table outbox.audit (                       -- append-only: who did what
 
 -- ──────────────────────────────────────────────────────────────────────────────────────────── crm: what is kept in step
 
-create table crm.leads (
+create table crm.contacts (                       -- GHL's contacts
   id             bigint generated always as identity primary key,
   ghl_contact_id text not null unique,
   location_id    text,
   first_name     text, last_name text, email text, phone text, company text, source text,
   tags           text[] not null default '{}',
-  custom_fields  jsonb  not null default '{}',    -- by field id
+  custom_fields  jsonb  not null default '{}',    -- by field key; by id where the location does not say its key
   added_at       timestamptz,
   changed_at     timestamptz not null,            -- GHL's dateUpdated: the version guard
   content_hash   bytea not null,
   deleted_at     timestamptz,                     -- NULL: it still exists in GHL
-  synced_at      timestamptz not null default now()
+  synced_at      timestamptz not null default now(),
+  customer_since timestamptz,                     -- when the first appointment took place; NULL: a lead
+  echo_of        bigint                           -- the event whose own write GHL showed last; NULL: somebody else's
 );
+
+-- The contacts that are no customers yet. xmax: by it, older code tells a row that it made from one that it changed.
+create view crm.leads as
+select id, ghl_contact_id, location_id, first_name, last_name, email, phone, company, source, tags, custom_fields, added_at, changed_at, content_hash, deleted_at, synced_at, xmax
+from crm.contacts where customer_since is null;
 
 create table crm.clients (
   notion_page_id    uuid primary key,
@@ -437,6 +485,9 @@ create table crm.clients (
   synced_at         timestamptz not null default now()
 );
 
+-- A text as a range of one text, so that GiST knows = for it: no extension is needed, and no two resources are taken for one.
+create type crm.textrange as range (subtype = text, collation = "C", multirange_type_name = crm.textmultirange);
+
 create table crm.appointments (
   id         uuid primary key default gen_random_uuid(),
   status     text not null default 'scheduled' check (status in ('scheduled', 'confirmed', 'cancelled', 'completed')),
@@ -447,9 +498,59 @@ create table crm.appointments (
   notes      text,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
-  check (ends_at > starts_at)
+  location_id        text,                        -- the GHL location; NULL: the default one
+  calendar_id        text,                        -- the GHL calendar; NULL: the default one, if any
+  resource           text check (length(resource) between 1 and 200),   -- what can be booked once at a time; NULL: nothing is exclusive
+  ghl_appointment_id text unique,                 -- NULL: not in a calendar of GHL, as far as we know
+  ghl_status         text,                        -- GHL's own word; this and the next three: NULL until GHL showed us the appointment
+  content_hash       bytea,                       -- of what GHL showed last
+  changed_at         timestamptz,                 -- GHL's dateUpdated: the version guard
+  echo_of            bigint,                      -- the event whose own write GHL showed; NULL: somebody else's
+  check (ends_at > starts_at),
+  -- A slot is taken once. The end is not part of it, so that one may begin when another ends; cancelled and completed ones take none.
+  constraint appointments_slot exclude using gist (crm.textrange(resource, resource, '[]') with =, tstzrange(starts_at, ends_at) with &&)
+    where (resource is not null and status in ('scheduled', 'confirmed'))
 );
 create index appointments_contact on crm.appointments (contact_id, starts_at);
+create index appointments_start on crm.appointments (starts_at);
+create index appointments_made on crm.appointments (created_at);
+
+-- scheduled ─▶ confirmed ─▶ completed       The life of an appointment. cancelled and completed are ends; staying is no transition.
+--     │  └────────┼────────────▲
+--     └───────────┴─▶ cancelled
+create function crm.may_become(before text, after text) returns boolean language sql immutable strict parallel safe
+return before = after or before = 'scheduled' and after in ('confirmed', 'cancelled', 'completed') or before = 'confirmed' and after in ('cancelled', 'completed');
+
+-- Holds every writer to that life (SQLSTATE PR002).
+create function crm.guard_appointment() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  onward text;
+begin
+  if tg_op = 'UPDATE' and crm.may_become(old.status, new.status) is not true then
+    select string_agg(word, ' or ' order by word) into onward
+    from unnest(array['scheduled', 'confirmed', 'cancelled', 'completed']) word where word <> old.status and crm.may_become(old.status, word);
+    raise exception 'An appointment that is % cannot become %; %.', old.status, coalesce(new.status, 'NULL'), coalesce('it can become ' || onward, 'that is an end')
+      using errcode = 'PR002', schema = 'crm', table = 'appointments', column = 'status';
+  end if;
+  -- Those who write to one resource take turns. The constraint alone lets two who write at once wait for each other's row, until
+  -- one of them dies as a deadlock instead of being told that the slot is taken.
+  if new.resource is not null and new.status in ('scheduled', 'confirmed') then
+    perform pg_advisory_xact_lock(7313, hashtext(new.resource));
+  end if;
+  return new;
+end $$;
+create trigger appointments_guard before insert or update on crm.appointments for each row execute function crm.guard_appointment();
+
+create table crm.links (                          -- one thing, two ids: an app's own appointment and the one in GHL's calendar, say
+  kind        text not null,                      -- what it is: appointment
+  ours        text not null,
+  theirs      text not null,
+  destination text not null,                      -- where their id is known
+  created_at  timestamptz not null default now(),
+  primary key (kind, ours),
+  unique (destination, kind, theirs)
+);
 
 -- ───────────────────────────────────────────────────────────────────────────────────────────────── who may call what
 
@@ -457,3 +558,4 @@ create index appointments_contact on crm.appointments (contact_id, starts_at);
 --   grant usage on schema outbox to app; grant execute on function outbox.stage to app;
 -- outbox.stage and the trigger of outbox.watch run with the owner's rights, so the role cannot read an event, its own neither.
 revoke execute on all functions in schema outbox from public;
+revoke execute on function crm.may_become, crm.guard_appointment from public;

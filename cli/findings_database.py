@@ -1,4 +1,4 @@
-"""What `postroom doctor` finds in the database: server, schema, queue, dispatchers, destinations that stand, promoted tokens."""
+"""What `postroom doctor` finds in the database: server, schema, queue, dispatchers, destinations that stand, storage, promoted tokens."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -6,9 +6,11 @@ from datetime import UTC, datetime
 from pydantic import SecretStr
 
 from cli import kept
-from cli.database import opened
+from cli.database import direct, opened
 from cli.destinations import standings
 from cli.findings import AllSettings, Finding, failed, fine, off, source, warn, wrong
+from cli.findings_connections import connected
+from cli.findings_storage import in_storage
 from cli.output import count
 from outbox import db
 from outbox.db import Pool
@@ -26,7 +28,7 @@ async def in_database(dsn: str, settings: AllSettings) -> AsyncIterator[Finding]
     try:
         connection = await db.connect(dsn, name="postroom:doctor", timeout_s=10)
         try:
-            version = connection.get_server_version()
+            version, is_pooled = connection.get_server_version(), db.is_pooled(connection)
         finally:
             connection.terminate()
         if version.major < OLDEST_POSTGRES:
@@ -34,13 +36,32 @@ async def in_database(dsn: str, settings: AllSettings) -> AsyncIterator[Finding]
             return
         async with opened(dsn) as pool:
             yield fine("database", f"{where}: Postgres {version.major}.{version.micro}, schema up to date")
+            for finding in await _road(dsn, settings, is_pooled=is_pooled):
+                yield finding
             for check in (_clock, _queue, _dead_letters, _destinations):
                 for finding in await check(pool):
                     yield finding
-            for finding in await _notion_source(pool, settings):
+            for finding in [*await in_storage(pool, settings), *await connected(pool, settings), *await _notion_source(pool, settings)]:
                 yield finding
     except Exception as problem:  # noqa: BLE001 -- becomes a finding
         yield failed("database", problem)
+
+
+async def _road(dsn: str, settings: AllSettings, *, is_pooled: bool) -> list[Finding]:
+    """Whether a transaction pooler is in between, and the way past it."""
+    past = direct(settings.database, dsn)
+    if past == dsn:
+        says = "a transaction pooler is in between: dispatchers hear no NOTIFY and look every 0.5 s instead"
+        return [off("pooler", says, "Set DATABASE_DIRECT_URL to Postgres's own address.")] if is_pooled else []
+    try:
+        connection = await db.connect(past, name="postroom:doctor", timeout_s=10)
+    except Exception as problem:  # noqa: BLE001 -- becomes a finding
+        said = str(problem.__cause__ or problem) or type(problem).__name__
+        return [wrong("pooler", f"DATABASE_DIRECT_URL leads nowhere: {said}", "Correct it, or unset it.")]
+    connection.terminate()
+    if db.is_pooled(connection):
+        return [warn("pooler", "DATABASE_DIRECT_URL leads through a pooler, too", "Let it name Postgres itself, or unset it.")]
+    return [fine("pooler", "DATABASE_DIRECT_URL leads past it")] if is_pooled else []
 
 
 async def _clock(pool: Pool) -> list[Finding]:

@@ -22,15 +22,20 @@ class SharedBudget:
     def __init__(self, pool: Pool, *, destination: str, credential: str, rate: Rate, longest_wait_s: float = LONGEST_WAIT_S) -> None:
         self._pool, self._destination, self._credential, self._rate = pool, destination, credential, rate
         self._longest_wait_s = longest_wait_s
+        self._turn = asyncio.Lock()  # only processes compete for the row, not the calls of each
 
     async def take(self, *, urgency: int) -> None:
         """Returns when a call may start. Raises RateLimited when that would take too long: the event then waits in the database."""
         waited_s = 0.0
-        while wait_s := await budgets.take(self._pool, self._credential, full=float(self._rate.burst), decide=self._decide(urgency)):
+        while wait_s := await self._ask(urgency):
             if waited_s + wait_s > self._longest_wait_s:
                 raise RateLimited(self._destination, "the budget of this credential is used up", retry_after_s=wait_s, status=None)
             await asyncio.sleep(wait_s)
             waited_s += wait_s
+
+    async def _ask(self, urgency: int) -> float:
+        async with self._turn:
+            return await budgets.take(self._pool, self._credential, full=float(self._rate.burst), decide=self._decide(urgency))
 
     def _decide(self, urgency: int) -> Callable[[budgets.Budget, datetime], tuple[budgets.Budget, float]]:
         def decide(budget: budgets.Budget, now: datetime) -> tuple[budgets.Budget, float]:

@@ -12,9 +12,11 @@ from itertools import takewhile
 
 from dispatcher.executor import Executor
 from dispatcher.line import Backoff, Line
+from dispatcher.policy.pace import Pace, took_long
 from dispatcher.routes import UNROUTED, Route
 from dispatcher.running import Running
 from dispatcher.settler import Settler
+from dispatcher.sight import BULK, LIVE, Sight
 from dispatcher.worker import Lease
 from outbox.db import Connection
 from outbox.errors import DatabaseUnavailable
@@ -32,15 +34,14 @@ SWEEP_S = 0.25
 CANCEL_S = 2.0
 STRAYS_EVERY_S, DOUBT_S = 5.0, 30.0
 MEMORY_BYTES = 64 * 1024 * 1024
-LIVE, BULK = 0, 1
 STREAK = 8
 
 
 class Loop:
     """One for each worker incarnation."""
 
-    def __init__(self, line: Line, lease: Lease, executor: Executor, routes: Mapping[str, Route], *, slots: int) -> None:
-        self._line, self._lease, self._executor, self._routes, self._slots = line, lease, executor, routes, slots
+    def __init__(self, line: Line, lease: Lease, executor: Executor, routes: Mapping[str, Route], *, slots: int, sight: Sight) -> None:
+        self._line, self._lease, self._executor, self._routes, self._slots, self.sight = line, lease, executor, routes, slots, sight
         self._settler: Settler | None = None
         self._spawn = asyncio.get_running_loop().create_task
         self.running: dict[int, Running] = {}
@@ -51,7 +52,7 @@ class Loop:
         self._bytes = 0
         self._cursors = {LIVE: random.randrange(-(2**63), 2**63), BULK: random.randrange(-(2**63), 2**63)}  # noqa: S311 -- spread, not secrecy
         self._bulk = True
-        self._due_at = 0.0
+        self._due_at, self._due_pace = 0.0, Pace()
         self._rest_s = SHORTEST_REST_S
         self._arrived: list[Claimed] = []
         self._strays: set[tuple[int, int]] = set()
@@ -98,6 +99,8 @@ class Loop:
             del self.running[event_id]
             self._bytes -= len(running.event.payload)
             streaks[event_id] = running.streak + 1
+            if lanes_freed:
+                self.sight.freed(running.event.urgency, running.event.lane_key)
         for before, event in taken:
             if self._route(event).coalesce is None:
                 self._start(event, (), streak=streaks.get(before, 1))
@@ -127,8 +130,8 @@ class Loop:
             await self._rest_until_more(more)
 
     async def drained(self) -> None:
-        """Returns when nothing runs any more."""
-        while self.running:
+        """Returns when nothing runs any more, and no far look may still bring something."""
+        while self.running or self.sight.reserved:
             self._lease.last_round = time.monotonic()
             self.wake.clear()
             await self._rest(0.2)
@@ -164,10 +167,12 @@ class Loop:
         if room == 0:
             return True
         more = False
-        if time.monotonic() >= self._due_at:
+        if (began := time.monotonic()) >= max(self._due_at, self._due_pace.again_at):
             due = await lanes.take_due(connection, worker=self._lease.worker, limit=min(room, BATCH), suspects=not self._suspect_runs())
             await self._start_all(sorted(due))  # oldest first: what waited longest for room at its destination gets it
             promoted = await lanes.promote_delayed(connection)
+            took_s = time.monotonic() - began
+            self._due_pace.looked(now=began + took_s, took_s=took_s, is_long=took_long(took_s, found=len(due) + promoted))
             self._due_at = (
                 time.monotonic() if len(due) == min(room, BATCH) or promoted == 500 else time.monotonic() + LONGEST_REST_LISTENING_S
             )
@@ -180,7 +185,13 @@ class Loop:
 
     async def _claim(self, urgency: int, limit: int) -> bool:
         connection = await self._line.get()
+        if self.sight.is_dear(urgency):
+            near, more = await self.sight.near(connection, urgency, limit=limit)
+            await self._start_all(near)
+            return more
+        asked = time.monotonic()
         looked = await lanes.claim(connection, worker=self._lease.worker, limit=limit, cursor=self._cursors[urgency], urgency=urgency)
+        self.sight.looked(urgency, looked, took_s=time.monotonic() - asked)
         began_at = self._cursors[urgency]
         self._cursors[urgency] = looked.last if looked.seen == limit else LOWEST
         if urgency == BULK:
@@ -188,6 +199,10 @@ class Loop:
         await self._start_all(looked.events)
         # A short look that did not begin at the lowest lane has not seen the lanes before it.
         return bool(looked.events) or (looked.seen < limit and began_at != LOWEST)
+
+    async def look_far(self) -> None:
+        """Looks over all lanes beside the rounds while that is dear, for ever."""
+        await self.sight.far(room=self._room, bring=self._start_all, lost=self._doubt)
 
     async def _rest_until_more(self, more: bool) -> None:
         self.wake.clear()
@@ -200,7 +215,7 @@ class Loop:
             if self._is_full:  # gather freed slots for a moment: claims of a few are as dear as claims of many
                 await self._rest(LINGER_S if room else LONGEST_REST_S)
             return
-        await self._rest(max(0.0, min(self._rest_s, self._due_at - time.monotonic())))
+        await self._rest(max(0.0, min(self._rest_s, max(self._due_at, self._due_pace.again_at) - time.monotonic())))
         if self.wake.is_set() or self._draining:
             return
         self._rest_s = min(self._rest_s * 2, LONGEST_REST_LISTENING_S if self.listening else LONGEST_REST_S)
@@ -208,12 +223,16 @@ class Loop:
 
     async def _peek(self) -> None:
         """At rest: one read-only question instead of claims that find nothing."""
+        if (asked := time.monotonic()) < self._due_pace.again_at:
+            return
+        is_dear = self.sight.is_dear(BULK)
         try:
-            ready, next_due_s = await lanes.next_due(await self._line.get())
+            bulk, next_due_s = await lanes.next_due(await self._line.get(), bulk=not is_dear)
         except DatabaseUnavailable:
             return  # the next round says it
-        if ready:
-            self._bulk = True
+        if not is_dear:
+            self.sight.peeked(BULK, took_s=time.monotonic() - asked)
+        self._bulk |= bulk or is_dear
         if next_due_s is not None:
             self._due_at = min(self._due_at, time.monotonic() + next_due_s)
 
@@ -256,7 +275,7 @@ class Loop:
     def _room(self) -> int:
         if self._draining or not self._lease.is_ours() or self._bytes >= MEMORY_BYTES:
             return 0
-        return max(0, self._slots - len(self.running))
+        return max(0, self._slots - self.sight.reserved - len(self.running))
 
     def _suspect_runs(self) -> bool:
         return any(running.event.crashes >= 2 for running in self.running.values())

@@ -15,6 +15,7 @@ from dispatcher.line import Backoff, Line
 from dispatcher.loop import Loop
 from dispatcher.routes import Route
 from dispatcher.settler import Settler
+from dispatcher.sight import Sight
 from dispatcher.upkeep import Upkeep
 from dispatcher.worker import Lease, LeaseLost, Lookout
 from outbox.db import ENGINE_SETTINGS
@@ -74,7 +75,7 @@ class Dispatcher:
     async def _work(self, stop: Stop, ready: Callable[[], None], lease: Lease, lease_line: Line) -> None:
         settings, worker = self._services.settings, lease.worker
         name = f"postroom:{worker}"
-        claim_line, *settle_lines = (Line(self._dsn, name=name, settings=ENGINE_SETTINGS) for _ in range(3))
+        claim_line, far_line, *settle_lines = (Line(self._dsn, name=name, settings=ENGINE_SETTINGS) for _ in range(4))
         look_line, upkeep_line = Line(self._dsn, name=name), Line(self._dsn, name="postroom:upkeep", timeout_s=60)
 
         destinations = Destinations(
@@ -83,7 +84,8 @@ class Dispatcher:
             is_set_up=self._services.has,
             freed=lambda: loop.look_for_due(),  # noqa: PLW0108 -- the loop is made below
         )
-        loop = Loop(claim_line, lease, Executor(self._services, lease, destinations), self._routes, slots=settings.concurrency)
+        executor, sight = Executor(self._services, lease, destinations), Sight(far_line, worker=worker)
+        loop = Loop(claim_line, lease, executor, self._routes, slots=settings.concurrency, sight=sight)
         settler = Settler(settle_lines, worker=worker, ended=loop.ended, may_take=loop.may_take)
         listener = Listener(self._direct_dsn, name=name, heard=loop.notify)
         self.loop, self.worker = loop, worker
@@ -97,6 +99,7 @@ class Dispatcher:
                     tasks.create_task(destinations.watch(), name="destinations"),
                     tasks.create_task(settler.run(), name="settler"),
                     tasks.create_task(loop.sweep(), name="deadlines"),
+                    tasks.create_task(loop.look_far(), name="far looks"),
                     tasks.create_task(listener.run(lambda up: setattr(loop, "listening", up)), name="listener"),
                     tasks.create_task(Upkeep(upkeep_line, keep_days=self._keep_days).run(), name="upkeep"),
                 ]
@@ -111,7 +114,7 @@ class Dispatcher:
         finally:
             await loop.cancel()
             await self._leave(settler, lease_line, worker)
-            for line in (claim_line, *settle_lines, look_line, upkeep_line):
+            for line in (claim_line, far_line, *settle_lines, look_line, upkeep_line):
                 await line.close()
 
     async def _drain_on(self, stop: Stop, loop: Loop) -> None:

@@ -1,19 +1,21 @@
-"""Housekeeping without a leader: whoever gets the lock does it. Partitions made ahead, old days dropped, small tables bounded.
+"""Housekeeping without a leader: whoever gets the lock does it. Partitions made ahead, old days dropped, tables bounded.
 
-Undone work is never dropped. Retention is one short transaction a day of events, with a lock time-out.
+Undone work is never dropped. Retention is one short transaction a day of events, with a lock time-out. What it has to say it says once.
 """
 
 import asyncio
+import itertools
+from datetime import date
 
 from dispatcher.line import Line
 from outbox import db
 from outbox.errors import DatabaseUnavailable
 from outbox.log import get_logger
 from outbox.queries import load
-from outbox.store import days, sources, workers
+from outbox.store import days, sources, storage, workers
 
 log = get_logger(__name__)
-EVERY_S = 60.0
+EVERY_S, HOUSE_EVERY = 10.0, 6
 LOCK = load("days")["lock"]
 
 
@@ -22,12 +24,15 @@ class Upkeep:
 
     def __init__(self, line: Line, *, keep_days: int) -> None:
         self._line, self._keep_days = line, keep_days
+        self._told: list[tuple[date, int]] = []
 
     async def run(self) -> None:
         """For ever, also through an outage."""
-        while True:
+        for turn in itertools.count():
             try:
-                await self.once()
+                if turn % HOUSE_EVERY == 0:
+                    await self.once()
+                await days.sum_up(await self._line.get())
             except DatabaseUnavailable as problem:
                 log.info("upkeep waits for the database", problem=problem)
                 self._line.drop()
@@ -49,6 +54,9 @@ class Upkeep:
         dropped, kept = await days.drop_old(connection, keep_days=self._keep_days)
         if dropped:
             log.info("old days dropped", days=[str(day) for day in dropped])
-        if kept:
-            log.warning("old days kept: something of them is still undone", days=[str(day) for day in kept])
+        told = [(one.day, one.oldest) for one in kept]
+        if told and told != self._told:
+            log.warning("old days kept: something of them is still undone", days=[str(day) for day, _ in told], oldest_event=told[0][1])
+        self._told = told
+        await storage.shrink(connection)
         return True

@@ -28,6 +28,7 @@ MARGIN_S = 3.0
 LOOK_S = 2.0
 FULL_LOOK_EVERY = 15
 STUCK_S = 6.0
+SILENT_S = 6.0  # longer than the engine waits for any answer, and than a handler's transaction may be idle
 
 
 class LeaseLost(PostroomError):
@@ -60,7 +61,7 @@ class Lease:
         sent = time.monotonic()
         connection = await line.get()
         worker = await workers.begin(connection, name, lease_s=LEASE_S)
-        await db.fetch(connection, "select set_config('application_name', $1, false)", f"postroom:{worker}")
+        await db.rename(connection, f"postroom:{worker}")
         asked = time.monotonic()
         clock = DatabaseClock(await events.clock(connection), (asked + time.monotonic()) / 2)
         return cls(line, worker=worker, clock=clock, safe_until=sent + LEASE_S - MARGIN_S)
@@ -113,6 +114,8 @@ class Lookout:
         """One look. Returns the ids of the events that were freed."""
         connection = await self._line.get()
         ended = await workers.end_lapsed(connection)
+        for name, count in await workers.end_frozen(connection, silent_s=SILENT_S):
+            log.warning("ended connections that were left in a transaction", name=name, connections=count)
         if not (ended or fully or await workers.recently_ended(connection)):
             return []
         freed = await self._free()

@@ -1,17 +1,21 @@
--- name: lock
--- the bucket of a credential, made full on first use, locked until the transaction ends. Times in seconds of the database's clock.
-insert into outbox.budgets as b (credential, tokens) values ($1, $2)
-on conflict (credential) do update set credential = excluded.credential
-returning tokens, at, clock_timestamp() as now, paused_until,
-          case when day = (now() at time zone 'UTC')::date then used else 0 end used,
-          case when day = (now() at time zone 'UTC')::date then daily_left end daily_left
+-- name: look
+-- read only: the bucket of a credential, and which version of it this is.
+select tokens, at, clock_timestamp() as now, paused_until, xmin::text as version,
+       case when day = (now() at time zone 'UTC')::date then used else 0 end used,
+       case when day = (now() at time zone 'UTC')::date then daily_left end daily_left
+from outbox.budgets where credential = $1
+
+-- name: make
+-- a bucket that is full, on first use.
+insert into outbox.budgets (credential, tokens) values ($1, $2) on conflict do nothing
 
 -- name: save
--- the bucket as the caller computed it, under the lock that `lock` took. What was left of another day says nothing of this one.
+-- the bucket as the caller computed it, if it still is version $5; zero rows: another was faster. What was left of another day says nothing of this one.
 update outbox.budgets
 set tokens = $2, at = $3, used = $4, day = (now() at time zone 'UTC')::date,
     daily_left = case when day = (now() at time zone 'UTC')::date then daily_left end
-where credential = $1
+where credential = $1 and xmin::text = $5
+returning credential
 
 -- name: learn
 -- what the far side's headers said: rest for $2 seconds (0: go on), and calls left today (NULL: not said).

@@ -110,17 +110,17 @@ select array_agg(id) from held
 
 -- name: take_due
 -- busy, waiting -> running: those whose wait is over, oldest first. What killed its process twice runs one at a time ($3).
-with due as (
-  (select lane from outbox.busy b where b.owner is null and b.due_at <= now() and b.crashes < 2
+with due as materialized (
+  (select b.ctid place from outbox.busy b where b.owner is null and b.due_at <= now() and b.crashes < 2
      and exists (select from outbox.workers w where w.id = $1 and w.ended_at is null)
    order by b.due_at limit $2 for update skip locked)),
-suspects as (
-  select lane from outbox.busy b where $3 and b.owner is null and b.due_at <= now() and b.crashes >= 2
+suspects as materialized (
+  select b.ctid place from outbox.busy b where $3 and b.owner is null and b.due_at <= now() and b.crashes >= 2
      and exists (select from outbox.workers w where w.id = $1 and w.ended_at is null)
    order by b.due_at limit 1 for update skip locked),
 taken as (
   update outbox.busy b set owner = $1, due_at = null, why = null, attempt = b.attempt + 1
-  where b.lane in (select lane from due union all select lane from suspects) and b.owner is null and b.due_at <= now()
+  where b.ctid = any (array(select place from due union all select place from suspects))  -- and nothing else, or an index is preferred
   returning b.*)
 select t.event_id, t.lane, t.urgency, t.attempt, t.failures, t.crashes,
        e.source, e.kind, e.key, e.lane lane_name, e.payload, e.staged_at
@@ -147,13 +147,15 @@ select true from outbox.busy where lane = $1 and event_id = $2 and owner = $3 an
 
 -- name: release_held
 -- busy, held -> due now: the $2 oldest that wait for destination $1, live ones first; $3 0: live ones only.
--- Materialized, or a nested loop asks for the next $2 again and again.
+-- The rows are there: their conflict finds each by its key, whatever the settings and statistics of the connection, where a join would be
+-- turned round and compare all that is held with each of them. Materialized, or a nested loop asks for the next $2 again and again.
 with oldest as materialized (
-  select lane from outbox.busy where owner is null and due_at = 'infinity' and why = $1 and urgency <= $3
+  select lane, event_id, urgency, attempt from outbox.busy where owner is null and due_at = 'infinity' and why = $1 and urgency <= $3
   order by urgency, event_id limit $2 for update skip locked)
-update outbox.busy set due_at = now()
-where lane in (select lane from oldest) and owner is null and due_at = 'infinity'
-returning event_id
+insert into outbox.busy as b (lane, event_id, urgency, attempt, due_at)
+select lane, event_id, urgency, attempt, now() from oldest
+on conflict (lane) do update set due_at = now() where b.owner is null and b.due_at = 'infinity'
+returning b.event_id
 
 -- name: release_probe
 -- busy, held -> due now: the next that waits for destination $1 behind event $2, or the first again.
@@ -174,34 +176,33 @@ select why, count(*)::int waiting, min(event_id) oldest from outbox.busy where o
 
 -- name: bury_poison
 -- busy of dead workers -> dead: what was at work each time its process died, the third time.
-with orphans as (
-  select b.lane from outbox.busy b
+with orphans as materialized (
+  select b.ctid place, b.* from outbox.busy b
   where b.owner is not null and b.crashes >= 2 and not exists (select from outbox.workers w where w.id = b.owner and w.ended_at is null)
   for update of b skip locked),
-gone as (delete from outbox.busy b using orphans o where b.lane = o.lane returning b.*),
+gone as (delete from outbox.busy where ctid = any (array(select place from orphans))),
 grave as (
   insert into outbox.dead (event_id, lane, urgency, attempt, fingerprint, reason)
-  select event_id, lane, urgency, attempt, 'poison', 'killed its process ' || crashes + 1 || ' times' from gone),
+  select event_id, lane, urgency, attempt, 'poison', 'killed its process ' || crashes + 1 || ' times' from orphans),
 log as (
   insert into outbox.attempts (event_id, started_at, owner, attempt, took_ms, outcome, note)
-  select event_id, clock_timestamp(), owner, attempt, 0, 'x', 'killed its process ' || crashes + 1 || ' times' from gone)
-select event_id from gone
+  select event_id, clock_timestamp(), owner, attempt, 0, 'x', 'killed its process ' || crashes + 1 || ' times' from orphans)
+select event_id from orphans
 
 -- name: release_orphans
--- busy of dead workers -> waiting and due at once, one crash more.
-with orphans as (
-  select b.lane from outbox.busy b
+-- busy of dead workers -> waiting and due at once, one crash more. By conflict, as release_held: one pass over busy, never one for each.
+with orphans as materialized (
+  select b.* from outbox.busy b
   where b.owner is not null and not exists (select from outbox.workers w where w.id = b.owner and w.ended_at is null)
   for update of b skip locked),
 freed as (
-  update outbox.busy b set owner = null, due_at = now(), crashes = b.crashes + 1, why = 'its worker was lost'
-  from orphans o, (select lane, owner from outbox.busy) was
-  where b.lane = o.lane and was.lane = o.lane
-  returning b.event_id, b.attempt, was.owner),
+  insert into outbox.busy as b (lane, event_id, urgency, attempt, due_at)
+  select lane, event_id, urgency, attempt, now() from orphans
+  on conflict (lane) do update set owner = null, due_at = now(), crashes = b.crashes + 1, why = 'its worker was lost'),
 log as (
   insert into outbox.attempts (event_id, started_at, owner, attempt, took_ms, outcome, note)
-  select event_id, clock_timestamp(), owner, attempt, 0, 'c', 'its worker was lost' from freed)
-select event_id from freed
+  select event_id, clock_timestamp(), owner, attempt, 0, 'c', 'its worker was lost' from orphans)
+select event_id from orphans
 
 -- name: orphan_owners
 -- read only: dead workers that still own rows, because their frozen client holds a lock on them.

@@ -15,10 +15,13 @@ where d.state <> 'paused'
 returning opened
 
 -- name: take_probe
--- the right to try once, for event $2; a probe that does not report within 90 s, longer than the longest call, gives it up.
-update outbox.destinations set probe = $2, probe_at = now()
+-- the right to try once, for event $2. An earlier probe has given it up when its event is at work no longer (its worker died before it could
+-- say so), or when it does not report within 90 s, longer than the longest call.
+update outbox.destinations d set probe = $2, probe_at = now()
 where name = $1 and state in ('open', 'unauthorised') and until <= now()
-  and (probe is null or probe = $2 or probe_at < now() - interval '90 s')
+  and (probe is null or probe = $2 or probe_at < now() - interval '90 s'
+       or exists (select from outbox.events e left join outbox.busy b on b.lane = outbox.lane_of(e.lane, e.id) and b.event_id = e.id
+                  where e.id = d.probe and b.owner is null))
 returning name
 
 -- name: give_up_probe

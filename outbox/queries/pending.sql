@@ -1,22 +1,27 @@
 -- name: claim
--- pending -> busy: the heads of up to $2 free lanes after cursor $3, of urgency $4, for worker $1; the last row says how far it looked.
-with recursive h as (
-  (select p.urgency, p.lane, p.event_id, 1 n from outbox.pending p where p.urgency = $4 and p.lane > $3 order by p.lane, p.event_id limit 1)
+-- pending -> busy: the heads of up to $2 free lanes after cursor $3, of urgency $4, for worker $1; the last row says how far it looked,
+-- and how many entries of the index it walked over: many more than it found, when dead rows cannot be cleared away.
+with recursive before as materialized (select pg_stat_get_xact_tuples_returned('outbox.pending_pkey'::regclass) walked),
+h as (
+  (select p.urgency, p.lane, p.event_id, 1 n from outbox.pending p
+   where p.urgency = $4 and p.lane > $3 and (select walked from before) is not null order by p.lane, p.event_id limit 1)
   union all
   select x.urgency, x.lane, x.event_id, h.n + 1 from h cross join lateral (
     select p.urgency, p.lane, p.event_id from outbox.pending p
     where p.urgency = $4 and p.lane > h.lane order by p.lane, p.event_id limit 1) x
   where h.n < $2),
-free as materialized (
-  select p.urgency, p.lane, p.event_id, p.attempt from h join outbox.pending p using (urgency, lane, event_id)
-  where not exists (select from outbox.busy b where b.lane = h.lane)
-    and exists (select from outbox.workers w where w.id = $1 and w.ended_at is null)
-  for update of p skip locked),
+free as materialized (                            -- each head looked up by key: a join could be turned round and read all of pending
+  select h.urgency, h.lane, h.event_id, p.attempt from h cross join lateral (
+    select p.attempt from outbox.pending p
+    where p.urgency = h.urgency and p.lane = h.lane and p.event_id = h.event_id
+      and not exists (select from outbox.busy b where b.lane = h.lane)
+      and exists (select from outbox.workers w where w.id = $1 and w.ended_at is null)
+    for update skip locked offset 0) p),
 taken as (
   insert into outbox.busy (lane, event_id, owner, urgency, attempt)
   select lane, event_id, $1, urgency, attempt from free order by lane
   on conflict do nothing returning lane, event_id, urgency, attempt),
-gone as (                                         -- by place, looked up by key: a join could be turned round and read all of pending for each head
+gone as (                                         -- by place, looked up by key, for the same reason
   delete from outbox.pending where ctid = any (array(
     select p.place from taken t cross join lateral (
       select p.ctid place from outbox.pending p where p.urgency = $4 and p.lane = t.lane and p.event_id = t.event_id offset 0) p)))
@@ -25,7 +30,8 @@ select t.event_id, t.lane, t.urgency, t.attempt, 0 failures, 0::smallint crashes
 from taken t
 cross join lateral (select source, kind, key, lane, payload, staged_at from outbox.events e where e.id = t.event_id offset 0) e
 union all
-select null, (select max(lane) from h), null, (select count(*)::int from h), null, null, null, null, null, null, null, null
+select (select pg_stat_get_xact_tuples_returned('outbox.pending_pkey'::regclass) - walked from before), (select max(lane) from h), null,
+       (select count(*)::int from h), null, null, null, null, null, null, null, null
 
 -- name: followers
 -- read only: what waits in these lanes behind a claimed head, in order, at most $3 a lane (coalescing).
@@ -40,17 +46,16 @@ order by p.lane, p.event_id
 -- name: promote_delayed
 -- delayed -> pending: those that are due, oldest first, by whoever gets them.
 with first as materialized (                       -- or a nested loop asks for the next $1 again and again
-  select due_at, event_id from outbox.delayed where due_at <= now() order by due_at, event_id limit $1 for update skip locked),
+  select ctid place from outbox.delayed where due_at <= now() order by due_at, event_id limit $1 for update skip locked),
 due as (
-  delete from outbox.delayed d using first x
-  where d.due_at = x.due_at and d.event_id = x.event_id
-  returning d.urgency, d.attempt, d.lane, d.event_id)
+  delete from outbox.delayed where ctid = any (array(select place from first))
+  returning urgency, attempt, lane, event_id)
 insert into outbox.pending (urgency, attempt, lane, event_id)
 select urgency, attempt, lane, event_id from due order by lane, event_id
 returning event_id
 
 -- name: next_due
--- read only: is anything ready, and in how many seconds the next retry or delayed event is due (NULL: none).
-select exists (select from outbox.pending) ready,
+-- read only: is a bulk event pending (only asked when $1), and in how many seconds the next retry or delayed event is due (NULL: none).
+select case when $1::bool then exists (select from outbox.pending where urgency = 1) else false end bulk,
        extract(epoch from (select min(due_at) from outbox.busy where owner is null and due_at < 'infinity') - now())::float8 retry_s,
        extract(epoch from (select min(due_at) from outbox.delayed) - now())::float8 delayed_s

@@ -1,4 +1,8 @@
-"""outbox.budgets: one token bucket for each credential, shared by all dispatchers. The arithmetic is the caller's, under the row's lock."""
+"""outbox.budgets: one token bucket for each credential, shared by all dispatchers. The arithmetic is the caller's.
+
+Read, decide, save if nobody was faster. Never a lock over a round trip: a dispatcher that froze or vanished with it would hold up the
+calls of all others, and each that waited in line behind it and vanished, too, would do so again.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,15 +27,16 @@ class Budget:
 
 
 async def take(pool: Pool, credential: str, *, full: float, decide: Callable[[Budget, datetime], tuple[Budget, float]]) -> float:
-    """Changes the bucket as `decide(bucket, now)` says, in a transaction of its own, and returns its wait in seconds."""
-    with db.mapped():
-        async with pool.acquire() as connection, connection.transaction():
-            row = await connection.fetchrow(Q["lock"], credential, full)
-            assert row is not None
-            seen = Budget(row["tokens"], row["at"], row["paused_until"], row["used"], row["daily_left"])
-            left, wait_s = decide(seen, row["now"])
-            await connection.execute(Q["save"], credential, left.tokens, left.at, left.used)
-    return wait_s
+    """Changes the bucket as `decide(bucket, now)` says, and returns its wait in seconds. Asks it again when another was faster."""
+    while True:
+        row = await db.fetchrow(pool, Q["look"], credential)
+        if row is None:
+            await db.fetch(pool, Q["make"], credential, full)
+            continue
+        seen = Budget(row["tokens"], row["at"], row["paused_until"], row["used"], row["daily_left"])
+        left, wait_s = decide(seen, row["now"])
+        if await db.fetchval(pool, Q["save"], credential, left.tokens, left.at, left.used, row["version"]) is not None:
+            return wait_s
 
 
 async def learn(pool: Pool, credential: str, *, pause_s: float, daily_left: int | None) -> None:

@@ -1,9 +1,12 @@
 """Partitions: one a day for events, attempts and steps. Made ahead, dropped when old and done.
 
-Owns retention. Refuses to drop undone work, and to make anybody wait for long: its locks are asked for shortly and in the
-order in which queries take them, so it yields and comes again instead of deadlocking with them.
+Owns retention, and the index of attempts. Refuses to drop undone work, and to make anybody wait for long: it leaves a day that somebody
+has been reading for a while, asks for its locks shortly and in the order in which queries take them, and so yields and comes again
+instead of deadlocking.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
 
 import asyncpg
@@ -18,9 +21,29 @@ Q = load("days")
 PARTITIONED = ("events", "attempts", "steps")
 LEAST_DAYS = 30  # P2
 # Below Postgres's deadlock_timeout of 1 s, so that of two that wait for each other it is retention that gives up.
-LOCK_TIMEOUT = "300ms"
+LOCK_TIMEOUT_MS = 300
+IN_USE_AFTER_MS = LOCK_TIMEOUT_MS
 PAGES = 5000
 log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An old day of which something is undone: how many events, the oldest of them, and its table."""
+
+    day: date
+    events: int
+    oldest: int
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """The last day that has its partitions, the day that ids are drawn from, and today (UTC). None: there is no partition."""
+
+    last: date | None
+    drawn: date
+    today: date
 
 
 async def open_days(connection: Connection | Pool) -> None:
@@ -28,7 +51,31 @@ async def open_days(connection: Connection | Pool) -> None:
     await db.fetchval(connection, Q["open"], timeout_s=30)
 
 
-async def drop_old(connection: Connection, *, keep_days: int) -> tuple[list[date], list[date]]:
+async def sum_up(connection: Connection | Pool) -> int:
+    """Lets the index of attempts know of the newest pages, so that looking an event up does not read them all. Returns how many ranges."""
+    return int(await db.fetchval(connection, Q["sum_up"], timeout_s=30))
+
+
+async def ahead(connection: Connection | Pool) -> Ahead:
+    """How far the days are made."""
+    row = await db.fetchrow(connection, Q["ahead"])
+    assert row is not None
+    return Ahead(row["last"], row["drawn"], row["today"])
+
+
+async def old(connection: Connection | Pool, *, keep_days: int) -> list[date]:
+    """The days that are past retention, oldest first."""
+    return [row["day"] for row in await db.fetch(connection, Q["old"], keep_days, timeout_s=60)]
+
+
+async def kept(connection: Connection | Pool, of: Sequence[date]) -> list[Kept]:
+    """Those of these days that undone work keeps. Reads all undone work."""
+    if not of:
+        return []
+    return [Kept(row["day"], row["events"], row["oldest"], row["place"]) for row in await db.fetch(connection, Q["kept"], of, timeout_s=60)]
+
+
+async def drop_old(connection: Connection, *, keep_days: int) -> tuple[list[date], list[Kept]]:
     """Drops the days over `keep_days` old that hold no undone work, each in a short transaction of its own.
 
     Returns the dropped days, and those kept because something of them is still undone. A day that somebody is reading is
@@ -36,22 +83,38 @@ async def drop_old(connection: Connection, *, keep_days: int) -> tuple[list[date
     """
     if keep_days < LEAST_DAYS:
         raise ValueError(f"keys are kept for at least {LEAST_DAYS} days, not {keep_days}")
+    past = await old(connection, keep_days=keep_days)
+    undone = await kept(connection, past)
     dropped: list[date] = []
-    kept: list[date] = [row["day"] for row in await db.fetch(connection, Q["undone_days"], keep_days, timeout_s=60)]
-    for row in await db.fetch(connection, Q["old"], keep_days):
-        day: date = row["day"]
-        if day in kept:
+    for day in past:
+        if any(one.day == day for one in undone):
             continue
+        if await _is_in_use(connection, day):
+            log.info("an old day is in use; it is dropped later", day=str(day))
+            break
         await _prune_keys(connection, day)
         try:
-            undone = await _drop(connection, day)
+            is_undone = await _drop(connection, day)
         except DatabaseUnavailable as problem:
             if not isinstance(problem.__cause__, asyncpg.LockNotAvailableError):
                 raise
             log.info("an old day is in use; it is dropped later", day=str(day))
             break
-        (kept if undone else dropped).append(day)
-    return dropped, sorted(kept)
+        if is_undone:
+            undone += await kept(connection, [day])
+        else:
+            dropped.append(day)
+    return dropped, sorted(undone, key=lambda one: one.day)
+
+
+def _parts(day: date) -> list[str]:
+    return [f"outbox.{table}_{day:%Y%m%d}" for table in PARTITIONED]
+
+
+async def _is_in_use(connection: Connection, day: date) -> bool:
+    """Whether somebody has held the day, or a table that it is part of, for longer than we would wait."""
+    tables = [*(f"outbox.{table}" for table in PARTITIONED), *_parts(day)]
+    return bool(await db.fetchval(connection, Q["in_use"], tables, IN_USE_AFTER_MS))
 
 
 async def _prune_keys(connection: Connection, day: date) -> None:
@@ -66,10 +129,10 @@ async def _prune_keys(connection: Connection, day: date) -> None:
 
 async def _drop(connection: Connection, day: date) -> bool:
     """Drops a day, unless it turns out to be undone: then True."""
-    parts = [f"outbox.{table}_{day:%Y%m%d}" for table in PARTITIONED]
+    parts = _parts(day)
     with db.mapped():
         async with connection.transaction():
-            await connection.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}'")
+            await connection.execute(f"set local lock_timeout = '{LOCK_TIMEOUT_MS}ms'")
             for table in PARTITIONED:
                 await connection.execute(f"lock table only outbox.{table} in access exclusive mode")
             if await connection.fetchval("select to_regclass($1)", parts[0]) is None:

@@ -19,11 +19,12 @@ LOWEST = -(2**63)
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What a claim brought, and how far it looked: `last` is the cursor of the next one."""
+    """What a claim brought, and how far it looked: `last` is the cursor of the next one, `walked` counts the index entries on its way."""
 
     events: list[Claimed]
     last: int
     seen: int
+    walked: int = 0
 
 
 @dataclass(slots=True)
@@ -67,7 +68,7 @@ async def claim(connection: Connection, *, worker: int, limit: int, cursor: int,
     """Heads of up to `limit` free lanes after `cursor`, taken for `worker`."""
     rows = await db.fetch(connection, P["claim"], worker, limit, cursor, urgency, timeout_s=timeout_s)
     info = rows.pop()
-    return Looked([Claimed._make(row) for row in rows], info[1] if info[1] is not None else LOWEST, info[3])
+    return Looked([Claimed._make(row) for row in rows], info[1] if info[1] is not None else LOWEST, info[3], info[0])
 
 
 async def take_due(connection: Connection, *, worker: int, limit: int, suspects: bool, timeout_s: float = 5) -> list[Claimed]:
@@ -91,12 +92,12 @@ async def promote_delayed(connection: Connection, *, limit: int = 500, timeout_s
     return len(await db.fetch(connection, P["promote_delayed"], limit, timeout_s=timeout_s))
 
 
-async def next_due(connection: Connection, *, timeout_s: float = 5) -> tuple[bool, float | None]:
-    """Whether anything is ready, and in how many seconds the next waiting event is due (None: none)."""
-    row = await db.fetchrow(connection, P["next_due"], timeout_s=timeout_s)
+async def next_due(connection: Connection, *, bulk: bool = True, timeout_s: float = 5) -> tuple[bool, float | None]:
+    """Whether a bulk event is pending (False unless asked), and in how many seconds the next waiting event is due (None: none)."""
+    row = await db.fetchrow(connection, P["next_due"], bulk, timeout_s=timeout_s)
     assert row is not None
     waits = [wait for wait in (row["retry_s"], row["delayed_s"]) if wait is not None]
-    return row["ready"], min(waits) if waits else None
+    return row["bulk"], min(waits) if waits else None
 
 
 def _ends(ends: Sequence[End], worker: int) -> tuple[object, ...]:

@@ -37,6 +37,11 @@ async def terminate(connection: Connection, worker: int) -> int:
     return int(await db.fetchval(connection, Q["terminate"], worker))
 
 
+async def end_frozen(connection: Connection, *, silent_s: float) -> list[tuple[str, int]]:
+    """Ends connections whose client has said nothing for so long in the middle of a transaction. Returns their names, and how many."""
+    return [(row["name"], row["connections"]) for row in await db.fetch(connection, Q["end_frozen"], silent_s)]
+
+
 async def alive(connection: Connection | Pool) -> list[Record]:
     """Workers whose lease holds, with the seconds left of it and how many events each runs."""
     return await db.fetch(connection, Q["alive"])

@@ -57,11 +57,13 @@ async def past_event(postroom: Postroom, days_ago: int, *, done: bool) -> int:
         )
     event_id: int = first + int(await postroom.value("select nextval('outbox.event_ids') % 1000000"))
     await postroom.pool.execute(
-        """with e as (insert into outbox.events (id, source, kind, key, payload) values ($1, 'app', 'test.work', $2, '{}') returning id),
+        """with e as (insert into outbox.events (id, staged_at, source, kind, key, payload)
+                      values ($1, $3, 'app', 'test.work', $2, '{}') returning id),
                 k as (insert into outbox.keys (digest, event_id) select outbox.digest('app', $2), id from e)
            insert into outbox.duplicates (event_id) select id from e""",
         event_id,
         f"key-{event_id}",
+        datetime(day.year, day.month, day.day, 12, tzinfo=UTC),
     )
     if done:
         await postroom.pool.execute(
@@ -165,6 +167,34 @@ async def test_upkeep_that_fails_stops_no_event(postroom: Postroom, monkeypatch:
         await eventually(lambda: is_so(tried > 2))
         await eventually(is_over(postroom, *await stage_all(postroom, Event("test.work", {}))))
     assert await postroom.value("select count(*) from outbox.workers") == 1
+
+
+async def test_what_keeps_old_days_is_said_once_and_again_when_it_changes(
+    postroom: Postroom, upkeep: tuple[Upkeep, Upkeep], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[dict[str, Any]] = []
+    monkeypatch.setattr(module.log, "warning", lambda _, **facts: said.append(facts))
+    first, second = await past_event(postroom, 101, done=False), await past_event(postroom, 95, done=False)
+    for _ in range(3):
+        assert await upkeep[0].once()
+    older, younger = str(TODAY - timedelta(days=101)), str(TODAY - timedelta(days=95))
+    assert said == [{"days": [older, younger], "oldest_event": first}]
+    async with dispatching(postroom.dsn, {"test.work": Route(returning(Done()))}):
+        await eventually(is_over(postroom, first, second))
+    event_id = await past_event(postroom, 95, done=False)
+    for _ in range(2):
+        assert await upkeep[0].once()
+    assert said[1:] == [{"days": [younger], "oldest_event": event_id}]
+
+
+async def test_a_row_that_names_no_real_event_makes_no_day_to_be_told_of(
+    postroom: Postroom, upkeep: tuple[Upkeep, Upkeep], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(module.log, "warning", lambda what, **_: said.append(what))
+    await postroom.pool.execute("insert into outbox.busy (lane, event_id, urgency, due_at) values (1, -7, 0, 'infinity')")
+    assert await upkeep[0].once()
+    assert said == []
 
 
 async def test_a_running_dispatcher_does_it_by_itself(postroom: Postroom) -> None:

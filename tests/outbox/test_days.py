@@ -37,11 +37,19 @@ async def past_event(own: Postroom, days_ago: int, *, key: str | None = None, se
     """An event of a past day, done unless it is left pending. The ids are back in today afterwards."""
     day = await go_back(own, days_ago)
     event_id = int(await own.value("select outbox.stage('a', '{}', key => $1, lane => 'chair:1')", key))
+    await of_its_day(own)
     await days.open_days(own.pool)
     if settle:
         async with worker(own) as me:
             await me.done(*await me.claim())
     return day, event_id
+
+
+async def of_its_day(own: Postroom) -> None:
+    """Events were staged on the day that their ids say."""
+    await own.pool.execute(
+        "update outbox.events set staged_at = (date '1970-01-01' + (id >> 36)::int)::timestamp at time zone 'UTC' + interval '23 h'"
+    )
 
 
 async def partitions(own: Postroom, table: str = "events") -> list[date]:
@@ -52,8 +60,10 @@ async def partitions(own: Postroom, table: str = "events") -> list[date]:
 
 
 async def drop_old(own: Postroom, keep_days: int = KEEP) -> tuple[list[date], list[date]]:
+    """The days dropped, and those kept."""
     async with own.pool.acquire() as connection:
-        return await days.drop_old(connection, keep_days=keep_days)
+        dropped, kept = await days.drop_old(connection, keep_days=keep_days)
+    return dropped, [one.day for one in kept]
 
 
 # ── made ahead
@@ -130,6 +140,24 @@ async def test_p2_a_key_is_known_for_thirty_days_whatever_the_retention(own: Pos
             await days.drop_old(connection, keep_days=29)
 
 
+async def test_p2_a_day_is_as_young_as_its_last_event_when_ids_went_on_in_it(own: Postroom) -> None:
+    """Nobody opened days for two months; what came last came just now, though its id says otherwise."""
+    day = await go_back(own, 60)
+    first = int(await own.value("select outbox.stage('a', '{}', lane => 'chair:1')"))
+    await of_its_day(own)
+    last = int(await own.value("select outbox.stage('a', '{}', key => 'k1', lane => 'chair:1')"))
+    await days.open_days(own.pool)
+    async with worker(own) as me:
+        for event_id in (first, last):
+            assert await me.done(*await me.claim()) == {event_id}
+    assert await drop_old(own) == ([], [])
+    assert await own.value("select outbox.stage('a', '{}', key => 'k1', lane => 'chair:1')") == last
+    await own.pool.execute("update outbox.events set staged_at = now() - interval '29 days' where id = $1", last)
+    assert await drop_old(own) == ([], [])
+    await own.pool.execute("update outbox.events set staged_at = now() - interval '32 days' where id = $1", last)
+    assert await drop_old(own) == ([day], [])
+
+
 @pytest.mark.parametrize("where", ["pending", "busy", "delayed", "dead"])
 async def test_undone_work_is_never_dropped(own: Postroom, where: str) -> None:
     day, event_id = await past_event(own, 100, key="k1", settle=False)
@@ -150,6 +178,42 @@ async def test_undone_work_is_never_dropped(own: Postroom, where: str) -> None:
         assert day in await partitions(own)
         assert await own.value("select count(*) from outbox.keys") == 1
         await check_invariants(own)
+
+
+async def test_what_keeps_an_old_day_is_told_with_its_oldest_event(own: Postroom) -> None:
+    first, oldest = await past_event(own, 101, settle=False)
+    second, died = await past_event(own, 100, settle=False)
+    async with worker(own) as me:
+        await me.done(*await me.claim())  # the older one, so that the other becomes the head
+        await me.bury(*await me.claim())
+    third, waiting = await past_event(own, 40, settle=False)
+    await own.pool.execute("select outbox.stage('a', '{}')")
+    past = await days.old(own.pool, keep_days=KEEP)
+    assert past == [first, second, third]
+    assert await days.kept(own.pool, past) == [days.Kept(second, 1, died, "dead"), days.Kept(third, 1, waiting, "pending")]
+    assert await days.kept(own.pool, []) == []
+    assert oldest < died < waiting
+
+
+@pytest.mark.parametrize("event_id", [-7, 0, 1])
+async def test_a_row_that_names_no_real_event_keeps_no_day(own: Postroom, event_id: int) -> None:
+    day, _ = await past_event(own, 60)
+    await own.pool.execute("insert into outbox.busy (lane, event_id, urgency, due_at) values (1, $1, 0, 'infinity')", event_id)
+    assert await drop_old(own) == ([day], [])
+
+
+async def test_a_partition_that_somebody_else_attached_is_left_alone(own: Postroom) -> None:
+    await own.pool.execute("create table outbox.events_of_old partition of outbox.events for values from (0) to (1000)")
+    day, _ = await past_event(own, 60)
+    assert await drop_old(own) == ([day], [])
+    assert await own.value("select to_regclass('outbox.events_of_old') is not null")
+
+
+async def test_it_is_told_how_far_days_are_made_and_where_ids_are_drawn_from(own: Postroom) -> None:
+    assert await days.ahead(own.pool) == days.Ahead(today() + timedelta(days=2), today(), today())
+    yesterday = await go_back(own, 1)
+    await own.pool.execute(f"drop table outbox.steps_{today() + timedelta(days=2):%Y%m%d}")
+    assert await days.ahead(own.pool) == days.Ahead(today() + timedelta(days=1), yesterday, today())
 
 
 async def test_a_replayed_event_keeps_its_old_day(own: Postroom) -> None:
@@ -190,8 +254,23 @@ async def test_a_reader_that_does_not_let_go_stops_neither_retention_for_ever_no
     assert await drop_old(own) == ([day], [])
 
 
-async def test_retention_yields_to_a_query_instead_of_deadlocking_with_it(own: Postroom) -> None:
+async def test_a_day_that_somebody_holds_for_long_is_left_without_asking_for_a_lock(own: Postroom, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To ask for it would make every claim and every stager queue up behind, each minute, for as long as a dump takes."""
+    monkeypatch.setattr(days, "LOCK_TIMEOUT_MS", 3_600_000)
+    monkeypatch.setattr(days, "IN_USE_AFTER_MS", 0)
+    day, _ = await past_event(own, 60, key="k1")
+    for table in ("outbox.events", f"outbox.steps_{day:%Y%m%d}"):
+        async with own.pool.acquire() as reader, reader.transaction():
+            await reader.execute(f"select from {table}")
+            async with asyncio.timeout(10):
+                assert await drop_old(own) == ([], [])
+            assert await own.value("select count(*) from outbox.keys") == 1, "nor is anything else begun"
+    assert await drop_old(own) == ([day], [])
+
+
+async def test_retention_yields_to_a_query_instead_of_deadlocking_with_it(own: Postroom, monkeypatch: pytest.MonkeyPatch) -> None:
     """A query that has the table and goes on to the old day must not be the one that is cancelled."""
+    monkeypatch.setattr(days, "IN_USE_AFTER_MS", 3_600_000)
     _, event_id = await past_event(own, 60)
     (fresh,) = await put(own, "chair:1")
     async with own.pool.acquire() as reader, own.pool.acquire() as retention:
@@ -210,6 +289,7 @@ async def test_keys_are_pruned_by_page_ranges_and_not_by_one_long_statement(own:
     monkeypatch.setattr(days, "PAGES", 1)
     await go_back(own, 60)
     await own.pool.execute("select outbox.stage('a', '{}', key => 'old' || n) from generate_series(1, 600) n")
+    await of_its_day(own)
     await days.open_days(own.pool)
     await own.pool.execute("select outbox.stage('a', '{}', key => 'fresh' || n) from generate_series(1, 600) n")
     assert await own.value("select pg_relation_size('outbox.keys') / 8192") > 3

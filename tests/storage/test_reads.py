@@ -1,0 +1,130 @@
+"""What reads cost while somebody holds a snapshot, in pages and not in time: those of the engine nothing more, those of people little."""
+
+import json
+
+import pytest
+
+from outbox import db
+from outbox.db import ENGINE_SETTINGS, Connection
+from outbox.queries import load
+from outbox.store import days
+from outbox.testing import Postroom
+from tests.outbox.engine import put, worker
+from tests.storage.held import snapshot, through
+
+PORTION = 3000
+# What the engine asks on its own connections, and what people ask through pools: types of the parameters, and their values.
+ENGINE = {
+    "pending.next_due": ("bool", "true"),
+    "pending.promote_delayed": ("int", "500"),
+    "pending.followers": ("bigint[], smallint[], int", "array[outbox.lane_of('fresh', 0)], array[0::smallint], 200"),
+    "busy.take_due": ("bigint, int, bool", "{worker}, 50, true"),
+    "busy.release_held": ("text, int, int", "'held for ghl', 50, 1"),
+    "busy.release_probe": ("text, bigint", "'held for ghl', 0"),
+    "busy.held": ("", ""),
+}
+PEOPLE = {
+    "events.counts": ("", ""),
+    "events.undone": ("bigint, int", "null, 50"),
+    "busy.blocked": ("bigint, int, bool", "0, 50, true"),
+    "events.one": ("bigint", "{event}"),
+    "events.timeline": ("bigint", "{event}"),
+    "events.list": ("bigint, int, text, text, text, text, text[], int", "null, 50, null, null, null, null, null, 50"),
+}
+LOOK_UPS = {"events.one": 1, "events.timeline": 1, "events.list": 50}
+
+
+async def furnish(postroom: Postroom) -> None:
+    """One event in each place that is not pending: dead, held, waiting for its retry with a follower, delayed."""
+    async with worker(postroom) as me:
+        await put(postroom, "dies")
+        await me.bury(*await me.claim())
+        await put(postroom, "held")
+        await me.hold(*await me.claim())
+        await put(postroom, "again")
+        await me.retry(*await me.claim(), delay_s=3600)
+    await put(postroom, "again")
+    await postroom.pool.execute("select outbox.stage('a', '{}', due_at => now() + interval '1 hour')")
+
+
+async def pages(connection: Connection, statement: str, types: str, values: str) -> int:
+    """How many a statement touches; rolled back."""
+    stem, name = statement.split(".")
+    transaction = connection.transaction()
+    await transaction.start()
+    await connection.execute(f"prepare explained {f'({types})' if types else ''} as {load(stem)[name]}")
+    given = f"({values})" if values else ""
+    plan = json.loads(await connection.fetchval(f"explain (analyze, buffers, format json) execute explained{given}"))[0]["Plan"]
+    await connection.execute("deallocate explained")
+    await transaction.rollback()
+    return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
+
+
+async def costs(postroom: Postroom, asked: dict[str, tuple[str, str]]) -> dict[str, int]:
+    """Pages touched by each statement, with one event ready."""
+    (event,) = await put(postroom, "fresh")
+    connection = await db.connect(postroom.dsn, name="postroom:test", settings=ENGINE_SETTINGS if asked is ENGINE else None, timeout_s=60)
+    async with worker(postroom) as me:
+        found = {
+            statement: await pages(connection, statement, types, values.format(worker=me.id, event=event))
+            for statement, (types, values) in asked.items()
+        }
+        await me.done(*await me.claim())
+    await connection.close()
+    return found
+
+
+async def test_the_engines_own_questions_cost_the_same_however_many_dead_rows_a_snapshot_keeps(postroom: Postroom) -> None:
+    async with snapshot(postroom.dsn):
+        await furnish(postroom)
+        await through(postroom, PORTION)
+        before = await costs(postroom, ENGINE)
+        await through(postroom, 2 * PORTION)
+        after = await costs(postroom, ENGINE)
+    for statement, touched in after.items():
+        assert touched <= before[statement] + 5, (statement, before[statement], touched)
+        assert touched <= 40, (statement, touched)
+
+
+async def check_people(postroom: Postroom, settled: int) -> None:
+    """They read the pages of pending and busy at most once (a dead row is 50 or 120 bytes), and for each event that they look up a few."""
+    await days.sum_up(postroom.pool)
+    await postroom.pool.execute("analyze outbox.attempts")  # as autovacuum does every minute
+    for statement, touched in (await costs(postroom, PEOPLE)).items():
+        allowed = 100 + settled // 25 + 60 * LOOK_UPS.get(statement, 0)
+        assert touched <= allowed, (statement, touched, allowed)
+
+
+async def test_peoples_questions_cost_a_page_for_tens_of_dead_rows_at_most(postroom: Postroom) -> None:
+    async with snapshot(postroom.dsn):
+        await furnish(postroom)
+        await through(postroom, 2 * PORTION)
+        await check_people(postroom, 2 * PORTION)
+
+
+@pytest.mark.long
+async def test_reads_cost_no_more_after_a_hundred_thousand_events(postroom: Postroom) -> None:
+    async with snapshot(postroom.dsn):
+        await furnish(postroom)
+        await through(postroom, 100_000, lanes=20_000)
+        await check_people(postroom, 100_000)
+        for statement, touched in (await costs(postroom, ENGINE)).items():
+            assert touched <= 40, (statement, touched)
+
+
+async def test_looking_at_events_reads_few_pages_of_attempts_once_their_index_knows_of_them(postroom: Postroom) -> None:
+    await through(postroom, 5 * PORTION)
+    await postroom.pool.execute("analyze outbox.attempts")
+    before = (await costs(postroom, PEOPLE))["events.list"]
+    size = "select sum(pg_relation_size(inhrelid)) / 8192 from pg_inherits where inhparent = 'outbox.attempts'::regclass"
+    assert before > 40 * await postroom.value(size), "it read nearly all of them, for each event"
+    assert await days.sum_up(postroom.pool) > 0
+    assert await days.sum_up(postroom.pool) == 0, "it knows of them"
+    assert (await costs(postroom, PEOPLE))["events.list"] < before / 2
+
+
+async def test_the_state_of_an_event_reads_its_attempts_once(postroom: Postroom) -> None:
+    (event,) = await put(postroom, "fresh")
+    plan = await postroom.rows(f"explain (analyze, costs off, timing off, summary off) select * from outbox.states(array[{event}::bigint])")
+    reads = [row["QUERY PLAN"] for row in plan if " on attempts_" in row["QUERY PLAN"] and "never executed" not in row["QUERY PLAN"]]
+    assert len(reads) == 1, reads
