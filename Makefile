@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: install run demo check test test-long bench bench-short lock clean
+.PHONY: install run demo check test test-long evidence bench bench-short lock clean
 
 install: $(READY)
 
@@ -32,6 +32,11 @@ test: install        ## everything, with the short form of crash and soak runs
 
 test-long: install   ## everything, whole
 	$(BIN)/pytest
+
+evidence: install    ## the crash, network, deploy and storage runs, whole; writes docs/evidence.md
+	rm -rf .evidence
+	POSTROOM_EVIDENCE=.evidence $(BIN)/pytest -n 4 tests/crashes tests/pooler tests/storage
+	$(BIN)/python -m tests.crashes.evidence .evidence docs/evidence.md
 
 bench: install       ## prints a table with ratios, writes benchmarks/latest.json
 	$(BIN)/python -m benchmarks

@@ -10,14 +10,14 @@ from outbox import db
 from outbox.store import events
 from outbox.store.events import Arrival
 
-PAYLOAD: Final = json.dumps({"n": 12345, "text": "y" * 593}).encode()
+PAYLOAD: Final = json.dumps({"n": 12345, "text": "y" * 594}).encode()
 KIND: Final = "bench.noop"
 BATCH: Final = 1000
 
 
-async def stage(connection: db.Connection, count: int, *, lanes: int = 0, lane: str | None = None) -> float:
-    """Stages `count` events over `lanes` lanes (0: none), or all in one; returns the events per second."""
-    rng = random.Random(7)
+async def stage(connection: db.Connection, count: int, *, lanes: int = 0, lane: str | None = None, seed: int = 7) -> float:
+    """Stages `count` events over `lanes` lanes (0: none), or all in one; returns the events per second. Another seed, other keys."""
+    rng = random.Random(seed)
     began = time.perf_counter()
     for _ in range(0, count, BATCH):
         batch = [
@@ -35,7 +35,8 @@ async def add_waiting_retries(connection: db.Connection, count: int) -> None:
     await db.fetch(
         connection,
         """insert into outbox.busy (lane, event_id, urgency, due_at, attempt, failures, why)
-           select hashtextextended('retry-' || n, 0), -n, 0, now() + interval '1 hour', 2, 1, 'retry' from generate_series(1, $1::int) n""",
+           select hashtextextended('retry-' || n, 0), nextval('outbox.event_ids'), 0, now() + interval '1 hour', 2, 1, 'retry'
+           from generate_series(1, $1::int) n""",
         count,
         timeout_s=60,
     )

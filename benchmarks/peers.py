@@ -1,7 +1,7 @@
 """The peers' drains on the same server in the same run: pgqueuer and procrastinate, configured for throughput as their own docs advise.
 
-Run as `python -m benchmarks.peers NAME DSN EVENTS`: prepares, enqueues, drains, prints one JSON line. Their handlers
-parse the same payload.
+Run as `python -m benchmarks.peers NAME DSN EVENTS`: prepares, enqueues, drains, prints one JSON line: jobs per second, and the WAL of
+enqueuing and draining a job. Their handlers parse the same payload. graphile-worker, which needs Node, is in graphile.py.
 """
 
 import asyncio
@@ -11,18 +11,22 @@ import sys
 import time
 from datetime import timedelta
 
+import asyncpg
+
 from benchmarks.load import PAYLOAD
 
+WAL = "select (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint"
 
-async def pgqueuer(dsn: str, events: int) -> float:
-    """Batches of 500 over a pool of 4 connections. Returns events per second."""
-    import asyncpg
+
+async def pgqueuer(dsn: str, events: int) -> dict[str, float]:
+    """Batches of 500 over a pool of 4 connections; the clock stops with the last handler."""
     from pgqueuer import AsyncpgPoolDriver, Job, PgQueuer, Queries
 
     async with asyncpg.create_pool(dsn, min_size=4, max_size=4) as pool:
         driver = AsyncpgPoolDriver(pool)
         queries = Queries(driver)
         await queries.install()
+        before = await pool.fetchval(WAL)
         for _ in range(0, events, 1000):
             await queries.enqueue(["noop"] * 1000, [PAYLOAD] * 1000, [0] * 1000)
         queue, done, finished = PgQueuer(driver), 0, asyncio.Event()
@@ -42,11 +46,11 @@ async def pgqueuer(dsn: str, events: int) -> float:
         queue.shutdown.set()
         with contextlib.suppress(asyncio.TimeoutError, asyncio.CancelledError):
             await asyncio.wait_for(running, 15)
-    return events / seconds
+    return {"per_s": events / seconds, "wal_bytes": await _written(dsn, before) / events}
 
 
-async def procrastinate(dsn: str, events: int) -> float:
-    """Ten at once, finished jobs deleted. Returns events per second."""
+async def procrastinate(dsn: str, events: int) -> dict[str, float]:
+    """Ten at once, finished jobs deleted."""
     from procrastinate import App, PsycopgConnector
 
     app = App(connector=PsycopgConnector(conninfo=dsn))
@@ -57,12 +61,21 @@ async def procrastinate(dsn: str, events: int) -> float:
 
     async with app.open_async():
         await app.schema_manager.apply_schema_async()
+        before = await _written(dsn, 0)
         text = PAYLOAD.decode()
         for _ in range(0, events, 500):
-            await noop.batch_defer_async(*({"payload": text} for _ in range(500)))
+            await noop.batch_defer_async(*({"payload": text} for _ in range(min(events, 500))))
         began = time.perf_counter()
         await app.run_worker_async(concurrency=10, wait=False, delete_jobs="always", install_signal_handlers=False, listen_notify=False)
-        return events / (time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+    return {"per_s": events / seconds, "wal_bytes": await _written(dsn, before) / events}
+
+
+async def _written(dsn: str, before: int) -> int:
+    connection = await asyncpg.connect(dsn)
+    written: int = await connection.fetchval(WAL) - before
+    await connection.close()
+    return written
 
 
 PEERS = {"pgqueuer": pgqueuer, "procrastinate": procrastinate}
@@ -70,4 +83,4 @@ PEERS = {"pgqueuer": pgqueuer, "procrastinate": procrastinate}
 if __name__ == "__main__":
     import uvloop
 
-    print(json.dumps({"per_s": uvloop.run(PEERS[sys.argv[1]](sys.argv[2], int(sys.argv[3])))}))
+    print(json.dumps(uvloop.run(PEERS[sys.argv[1]](sys.argv[2], int(sys.argv[3])))))

@@ -1,7 +1,7 @@
-"""The load: `python -m benchmarks.sender PORT notion|ghl REQUESTS`, over 64 keep-alive connections.
+"""The load: `python -m benchmarks.sender notion|ghl ROUNDS REQUESTS PORT_BARE PORT_POSTROOM`, over 64 keep-alive connections.
 
-Each request has an id and a signature of its own; all are built before the clock starts. Prints one JSON line: requests per
-second, p50 and p99 in ms, and the answers by status.
+Both apps in turns, now one first and now the other, so that what else the machine does meets both alike. Each request has an id and a
+signature of its own; all are built before a clock starts, and the connections stand. Prints one JSON line: a list of rounds.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 from simulators.samples import DEMO_VERIFICATION_TOKEN, ghl_contact_event, notion_page_event
@@ -17,6 +17,7 @@ from simulators.shapes import compact
 from simulators.signing import GhlSigner, sign_notion
 
 CONNECTIONS = 64
+APPS = ("bare", "postroom")
 
 
 def requests(source: str, count: int) -> list[bytes]:
@@ -45,12 +46,12 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
-        self._next()
 
-    def _next(self) -> None:
+    def next(self) -> None:
+        """The next request; none is left: the end."""
         request = next(self._queue, None)
         if request is None:
-            self._transport.close()
+            self.finished.set_result(None)
             return
         self._began = time.perf_counter()
         self._transport.write(request)
@@ -66,28 +67,47 @@ class Connection(asyncio.Protocol):
         self._buffer = body[length:]
         self._taken_s.append(time.perf_counter() - self._began)
         self._statuses[int(head[9:12])] += 1
-        self._next()
+        self.next()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.finished.done():
-            self.finished.set_result(None)
+            self.finished.set_exception(exc or ConnectionResetError("the app closed a connection"))
+
+    def close(self) -> None:
+        """Ends it."""
+        self._transport.close()
 
 
-async def main(port: int, source: str, count: int) -> None:
-    queue, taken_s, statuses = iter(requests(source, count)), list[float](), Counter[int]()
-    began = time.perf_counter()
+async def send(port: int, waiting: Sequence[bytes]) -> dict[str, object]:
+    """All of these, over fresh connections."""
+    queue, taken_s, statuses = iter(waiting), list[float](), Counter[int]()
     loop = asyncio.get_running_loop()
     made = await asyncio.gather(
         *(loop.create_connection(lambda: Connection(queue, taken_s, statuses), "127.0.0.1", port) for _ in range(CONNECTIONS))
     )
+    began = time.perf_counter()
+    for _, connection in made:
+        connection.next()
     await asyncio.gather(*(connection.finished for _, connection in made))
     seconds = time.perf_counter() - began
+    for _, connection in made:
+        connection.close()
     taken_s.sort()
     p50, p99 = (1000 * taken_s[int(len(taken_s) * share)] for share in (0.5, 0.99))
-    print(json.dumps({"per_s": count / seconds, "p50_ms": p50, "p99_ms": p99, "statuses": statuses}))
+    return {"per_s": len(waiting) / seconds, "p50_ms": p50, "p99_ms": p99, "statuses": statuses}
+
+
+async def main(source: str, rounds: int, count: int, ports: Sequence[int]) -> None:
+    said = []
+    built = requests(source, rounds * count)
+    for n in range(rounds):
+        waiting = built[n * count : (n + 1) * count]
+        turns = list(zip(APPS, ports, strict=True))
+        said.append({app: await send(port, waiting) for app, port in (turns if n % 2 else reversed(turns))})
+    print(json.dumps(said))
 
 
 if __name__ == "__main__":
     import uvloop
 
-    uvloop.run(main(int(sys.argv[1]), sys.argv[2], int(sys.argv[3])))
+    uvloop.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), [int(port) for port in sys.argv[4:6]]))

@@ -1,6 +1,5 @@
 """A Postgres of the benchmark's own, set so that no checkpoint falls into some runs and not into others; a fresh database for each case."""
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
@@ -35,12 +34,17 @@ async def database(running: Embedded, name: str, *, migrated: bool = True) -> As
         await admin.close()
 
 
-async def wal_bytes(connection: db.Connection) -> int:
+async def wal_bytes(running: Embedded) -> int:
     """Bytes of WAL since the server was made."""
-    return int(await db.fetchval(connection, "select (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint"))
+    connection = await db.connect(running.dsn("postgres"), name="bench:wal")
+    written = int(await db.fetchval(connection, "select (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint"))
+    await connection.close()
+    return written
 
 
-async def transactions(connection: db.Connection) -> int:
-    """Transactions of this database, as far as its sessions have reported them: read after they have closed."""
-    await asyncio.sleep(1.5)
-    return int(await db.fetchval(connection, "select xact_commit + xact_rollback from pg_stat_database where datname = current_database()"))
+async def version(running: Embedded) -> str:
+    """Postgres's own."""
+    connection = await db.connect(running.dsn("postgres"), name="bench:version")
+    text = str(await db.fetchval(connection, "show server_version"))
+    await connection.close()
+    return text.split()[0]

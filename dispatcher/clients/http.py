@@ -9,17 +9,20 @@ import ipaddress
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import ContextVar
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Final, Protocol, Self, TypeAlias
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import httpx
 from pydantic import SecretStr
 
 from dispatcher.clients.answer import Answer, Json, encode, parse
-from dispatcher.errors import AnswerLost, Failed, Misused, Refused, RemoteError, Unavailable
+from dispatcher.clients.pools import Pools
+from dispatcher.errors import AnswerLost, Failed, Misused, Refused, RemoteError, Unauthorised, Unavailable
 from dispatcher.policy.ratelimit import Limits, retry_after_limits
 from outbox.errors import PostroomError
 from outbox.log import get_logger
@@ -33,6 +36,12 @@ _VISIBLE: Final = re.compile(r"[!-~]+")
 
 Params: TypeAlias = Mapping[str, str | int | bool | Sequence[str]]
 Classify: TypeAlias = Callable[[Answer], RemoteError]
+Token: TypeAlias = SecretStr | Callable[[], Awaitable[SecretStr]]
+Renew: TypeAlias = Callable[[SecretStr], Awaitable[bool]]
+
+# Asked as the last thing before the bytes of a request leave; raises when they must not. A budget's turn, or a machine that is paused,
+# can lie between the decision to call and the call.
+before_sending: ContextVar[Callable[[], None] | None] = ContextVar("before_sending", default=None)
 
 # What httpx raises before a byte of the request can have been sent; everything else may have been sent.
 _NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
@@ -90,7 +99,9 @@ class Http:
     """Use as `async with Http("ghl", "https://…", token=…, classify=…, budget=…) as http`. One per destination and process.
 
     `observe` is called in the caller's own task, so that a context variable can tell it which event the call belongs to.
-    `token` is text, or a function that returns the token of the moment where tokens are refreshed.
+    `token` is text, or a function that returns the token of the moment where tokens are refreshed; None: calls go without one.
+    `renew` is told of a token that was not taken, and says whether there is another by now: then the call is made once more, for
+    a 401 proves that it did not happen.
     """
 
     def __init__(
@@ -98,7 +109,7 @@ class Http:
         destination: str,
         base_url: str,
         *,
-        token: SecretStr | Callable[[], Awaitable[SecretStr]],
+        token: Token | None,
         classify: Classify,
         budget: Budget,
         read_limits: ReadLimits = retry_after_limits,
@@ -108,14 +119,15 @@ class Http:
     ) -> None:
         self.destination = destination
         self._token, self._classify, self._budget, self._read_limits, self._observe = token, classify, budget, read_limits, observe
+        self._renew: Renew | None = None
         limits = timeouts or Timeouts()
         self._total_s = limits.total_s
-        self._client = httpx.AsyncClient(
-            base_url=base_url,
+        self._pools = Pools(
+            base_url,
             headers={"accept": "application/json", "user-agent": "postroom"},
             timeout=httpx.Timeout(connect=limits.connect_s, read=limits.read_s, write=limits.write_s, pool=limits.pool_s),
-            limits=httpx.Limits(max_connections=max_connections, max_keepalive_connections=max_connections, keepalive_expiry=5),
-            follow_redirects=False,
+            max_connections=max_connections,
+            keepalive_s=5,
             # A proxy set in the environment is for the outside world, not for a simulator on this machine.
             trust_env=not _is_loopback(httpx.URL(base_url).host),
         )
@@ -127,8 +139,25 @@ class Http:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Closes the pool; calls in flight fail."""
-        await self._client.aclose()
+        """Closes the connections; calls in flight fail."""
+        await self._pools.aclose()
+
+    def for_account(
+        self,
+        destination: str,
+        *,
+        token: Token | None,
+        budget: Budget,
+        classify: Classify | None = None,
+        renew: Renew | None = None,
+        total_s: float | None = None,
+    ) -> "Http":
+        """The same far side under another name, token and budget, over the same connections: this one owns and closes them."""
+        other = copy(self)
+        other._total_s = total_s or self._total_s
+        other.destination, other._token, other._budget, other._renew = destination, token, budget, renew
+        other._classify = classify or self._classify
+        return other
 
     def path(self, *segments: str) -> str:
         """A path of literal names and foreign ids, each one segment for certain, whatever it contains; Refused where that cannot be."""
@@ -150,11 +179,37 @@ class Http:
         *,
         params: Params | None = None,
         json: Mapping[str, object] | None = None,
+        form: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         urgency: int = 0,
     ) -> Json:
-        """The JSON of the answer (None for an empty one); every failure is a RemoteError. `path` comes from path()."""
-        request = await self._build(method, path, params=params, json=json, headers=headers)
+        """The JSON of the answer (None for an empty one); every failure is a RemoteError. `path` comes from path().
+
+        The body is `json`, or the fields of a `form`.
+        """
+        content, ours = self._content(json, form)
+        ours |= headers or {}
+        token = self._token if self._token is None or isinstance(self._token, SecretStr) else await self._token()
+        try:
+            return await self._once(method, path, token, params=params, content=content, headers=ours, urgency=urgency)
+        except Unauthorised as problem:
+            if self._renew is None or token is None or not problem.is_stale or not await self._renew(token):
+                raise
+        assert callable(self._token)  # what renews a token gives it out as well
+        return await self._once(method, path, await self._token(), params=params, content=content, headers=ours, urgency=urgency)
+
+    async def _once(
+        self,
+        method: str,
+        path: str,
+        token: SecretStr | None,
+        *,
+        params: Params | None,
+        content: bytes | None,
+        headers: Mapping[str, str],
+        urgency: int,
+    ) -> Json:
+        request = self._build(method, path, token, params=params, content=content, headers=headers)
         await self._budget.take(urgency=urgency)
         status, started = None, time.perf_counter()
         try:
@@ -171,21 +226,31 @@ class Http:
             raise Failed(self.destination, "the answer is not JSON", status=status)
         return answer.body
 
-    async def _build(
-        self, method: str, path: str, *, params: Params | None, json: Mapping[str, object] | None, headers: Mapping[str, str] | None
-    ) -> httpx.Request:
+    def _content(self, json: Mapping[str, object] | None, form: Mapping[str, str] | None) -> tuple[bytes | None, dict[str, str]]:
         try:
-            content = None if json is None else encode(json)
+            if form is not None:
+                return urlencode(form).encode("ascii"), {"content-type": "application/x-www-form-urlencoded"}
+            return (None, {}) if json is None else (encode(json), {"content-type": "application/json"})
         except ValueError:
-            raise Refused(self.destination, "the request cannot be written as JSON") from None
-        token = (self._token if isinstance(self._token, SecretStr) else await self._token()).get_secret_value()
-        if not _VISIBLE.fullmatch(token):
-            raise Misused(self.destination, "the token is empty or has characters that no token has; copy it again")
-        ours = {"authorization": f"Bearer {token}"}
-        if content is not None:
-            ours["content-type"] = "application/json"
+            raise Refused(self.destination, "the request cannot be written as JSON, or as a form") from None
+
+    def _build(
+        self,
+        method: str,
+        path: str,
+        token: SecretStr | None,
+        *,
+        params: Params | None,
+        content: bytes | None,
+        headers: Mapping[str, str],
+    ) -> httpx.Request:
+        ours: dict[str, str] = {}
+        if token is not None:
+            if not _VISIBLE.fullmatch(token.get_secret_value()):
+                raise Misused(self.destination, "the token is empty or has characters that no token has; copy it again")
+            ours["authorization"] = f"Bearer {token.get_secret_value()}"
         try:
-            return self._client.build_request(method, path, params=params, content=content, headers={**ours, **(headers or {})})
+            return self._pools.builder.build_request(method, path, params=params, content=content, headers={**ours, **headers})
         except (ValueError, TypeError, httpx.InvalidURL):  # `from None`: the cause can hold the token
             raise Misused(
                 self.destination, "the request cannot be built; check the base address and the token for stray characters"
@@ -193,12 +258,11 @@ class Http:
 
     async def _send(self, request: httpx.Request) -> tuple[httpx.Response, bytes]:
         try:
+            if (check := before_sending.get()) is not None:
+                request.extensions = {**request.extensions, "trace": _asking(check)}
             async with asyncio.timeout(self._total_s):
-                response = await self._client.send(request, stream=True)
-                try:
+                async with self._pools.sent(request) as response:
                     return response, await self._body(response)
-                finally:
-                    await response.aclose()
         except TimeoutError:
             raise AnswerLost(self.destination, f"no whole answer within {self._total_s:g} s") from None
         except _NOT_SENT as exc:
@@ -234,6 +298,16 @@ class Http:
             await self._budget.learn(answer.limits, status=answer.status)
         except PostroomError as exc:
             log.warning("limits not recorded", destination=answer.destination, status=answer.status, error=exc)
+
+
+def _asking(check: Callable[[], None]) -> Callable[[str, object], Awaitable[None]]:
+    """For httpx, which tells what it is about to do. A request whose body is not sent is never carried out."""
+
+    async def trace(event: str, info: object) -> None:
+        if event.endswith((".send_request_headers.started", ".send_request_body.started")):
+            check()
+
+    return trace
 
 
 def _is_loopback(host: str) -> bool:

@@ -118,6 +118,71 @@ async def test_a_token_of_the_moment_is_asked_for_at_each_call() -> None:
             assert respx.calls.last.request.headers["authorization"] == expected
 
 
+def with_tokens(*tokens: str) -> tuple[Http, list[str]]:
+    """A client whose token is the first of these until it is refused, then the next; and those that were refused."""
+    left, refused = list(tokens), list[str]()
+
+    async def current() -> SecretStr:
+        return SecretStr(left[0])
+
+    async def renew(token: SecretStr) -> bool:
+        refused.append(token.get_secret_value())
+        if len(left) > 1:
+            left.pop(0)
+        return left[0] != refused[-1]
+
+    http = Http("there", BASE, token=None, classify=classify, budget=Unlimited())
+    return http.for_account("there:one", token=current, budget=Ledger(), renew=renew), refused
+
+
+@respx.mock
+async def test_a_refused_token_is_renewed_and_the_call_made_once_more() -> None:
+    route = respx.post(f"{BASE}/x").mock(side_effect=[httpx.Response(401, json={}), httpx.Response(201, json={"id": 1})])
+    http, refused = with_tokens("old", "new")
+    assert await http.call("POST", "/x", json={"a": 1}) == {"id": 1}
+    assert refused == ["old"]
+    assert [call.request.headers["authorization"] for call in route.calls] == ["Bearer old", "Bearer new"]
+    assert [call.request.content for call in route.calls] == [b'{"a":1}'] * 2
+    assert isinstance(http._budget, Ledger)
+    assert len(http._budget.taken) == 2  # each call costs the location one
+    await http.aclose()
+
+
+@respx.mock
+async def test_a_token_that_cannot_be_renewed_and_a_fresh_one_that_is_refused_are_not_tried_again() -> None:
+    route = respx.get(f"{BASE}/x").respond(401, json={})
+    for tokens, calls in ((("old",), 1), (("old", "new"), 2)):
+        route.reset()
+        http, _ = with_tokens(*tokens)
+        with pytest.raises(Unauthorised) as caught:
+            await http.call("GET", "/x")
+        assert (caught.value.destination, route.call_count) == ("there:one", calls)
+        await http.aclose()
+
+
+@respx.mock
+async def test_only_a_401_is_answered_with_another_token() -> None:
+    respx.get(f"{BASE}/x").respond(403, json={})
+    http, refused = with_tokens("old", "new")
+    with pytest.raises(Forbidden):
+        await http.call("GET", "/x")
+    assert refused == []
+    await http.aclose()
+
+
+@respx.mock
+async def test_a_form_is_sent_as_one_and_without_a_token_where_there_is_none() -> None:
+    route = respx.post(f"{BASE}/token").respond(200, json={})
+    async with Http("there", BASE, token=None, classify=classify, budget=Unlimited()) as http:
+        await http.call("POST", "/token", form={"client_secret": "a&b=c é", "grant_type": "x"})
+        with pytest.raises(Refused):
+            await http.call("POST", "/token", form={"code": "half \ud800"})
+    request = route.calls.last.request
+    assert "authorization" not in request.headers
+    assert request.headers["content-type"] == "application/x-www-form-urlencoded"
+    assert request.content == b"client_secret=a%26b%3Dc+%C3%A9&grant_type=x"
+
+
 @respx.mock
 async def test_an_empty_answer_is_none() -> None:
     respx.delete(f"{BASE}/x").respond(204)
@@ -341,7 +406,7 @@ def test_an_id_is_one_segment_of_the_path_whatever_it_contains(identifier: str) 
     except Refused:
         assert not identifier.strip(".") or any("\ud800" <= c <= "\udfff" for c in identifier)
         return
-    url = IDLE._client.build_request("GET", path).url
+    url = IDLE._pools.builder.build_request("GET", path).url
     assert url.raw_path.count(b"/") == 3
     assert url.raw_path == path.encode()
     assert (url.host, url.query, url.fragment) == ("api.example.com", b"", "")
