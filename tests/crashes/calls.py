@@ -1,0 +1,230 @@
+"""What is asked of a receiver that is brought to a named point, and what must be so afterwards, however often it had to be asked.
+
+An operator's program asks as a sender does: no answer, or a 5xx, and it asks again, the same request.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import httpx
+from pydantic import SecretStr
+
+from outbox import Event
+from outbox.seal import Sealer, fingerprint
+from outbox.store import appointments, destinations, handshakes, lanes
+from outbox.store.lanes import Burial, End
+from simulators.samples import notion_handshake
+from simulators.shapes import compact
+from tests.crashes.scenes import claim_as
+from tests.crashes.world import OPERATOR_TOKEN, PATIENCE_S, SEALING_KEY, World
+from tests.dispatcher.running import stage_all
+
+STARTED = 1_800_000_000.0
+TOKEN = "handshake-token-for-crash-tests-only"
+TIMES = {"starts_at": "2027-01-05T10:00:00+00:00", "ends_at": "2027-01-05T10:30:00+00:00"}
+
+
+async def ask(
+    world: World, method: str, path: str, json: Any = None, *, headers: Mapping[str, str] | None = None, again_s: float = 0.1
+) -> httpx.Response:
+    """The first answer that is no 5xx, of any live receiver. Fails when there is none in time."""
+    began = time.monotonic()
+    given = {"content-type": "application/json", **({"authorization": f"Bearer {OPERATOR_TOKEN}"} if headers is None else headers)}
+    async with httpx.AsyncClient(timeout=10, trust_env=False) as client:
+        while time.monotonic() - began < PATIENCE_S:
+            for port in world.ports():
+                try:
+                    answer = await client.request(method, f"http://127.0.0.1:{port}{path}", content=compact(json or {}), headers=given)
+                except httpx.TransportError:
+                    continue
+                if answer.status_code < 500:
+                    return answer
+            await asyncio.sleep(again_s)
+    raise AssertionError(f"no answer to {method} {path} within {PATIENCE_S:g} s\n{world.logs()}")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """`prepare` arranges rows; `ask` returns when it was answered in the end; `holds` says, once all is settled, whether it is right."""
+
+    ask: Callable[[World], Coroutine[None, None, None]]
+    holds: Callable[[World], Awaitable[bool]] | None = None
+    prepare: Callable[[World], Awaitable[None]] | None = None
+
+
+def truth(query: str) -> Callable[[World], Awaitable[bool]]:
+    """A check that a query says true."""
+
+    async def check(world: World) -> bool:
+        return bool(await world.postroom.value(query))
+
+    return check
+
+
+def asking(
+    method: str, path: str, json: Any = None, *, key: str | None = None, fine: tuple[int, ...] = (200, 201)
+) -> Callable[[World], Coroutine[None, None, None]]:
+    """A request of an operator. `{id}` in the path is the one event, handshake or appointment that was prepared."""
+
+    async def act(world: World) -> None:
+        own = {"authorization": f"Bearer {OPERATOR_TOKEN}", **({"idempotency-key": key} if key else {})}
+        answer = await ask(world, method, path.replace("{id}", world.prepared), json, headers=own)
+        assert answer.status_code in fine, answer.text
+
+    return act
+
+
+# ── webhooks
+
+
+async def post(world: World) -> None:
+    await world.post(24)
+
+
+async def post_twice(world: World) -> None:
+    """Each delivery comes again, as after an answer that was lost."""
+    await world.deliver(await world.post(12))
+
+
+async def forge(world: World) -> None:
+    """A message that nobody signed; it is turned away, and kept for inspection."""
+    answer = await ask(world, "POST", "/api/webhooks/ghl", {"type": "ContactUpdate"}, headers={})
+    assert answer.status_code == 401
+
+
+async def shake(world: World) -> None:
+    """Notion offers a verification token; not too often, for who offers three in a minute is told to wait."""
+    answer = await ask(world, "POST", "/api/webhooks/notion", notion_handshake(TOKEN), headers={}, again_s=3.0)
+    assert answer.status_code == 200
+
+
+# ── what an operator finds
+
+
+async def _one_event(world: World) -> None:
+    [event_id] = await stage_all(world.postroom, Event("other.fact", {"n": 1}, lane="other"))
+    world.prepared = str(event_id)
+
+
+async def a_done_event(world: World) -> None:
+    await _one_event(world)
+    worker, [event] = await claim_as(world, "before", limit=1)
+    async with world.pool.acquire() as connection:
+        assert await lanes.finish(connection, [End(event, STARTED, 5, "d")], worker=worker)
+
+
+async def a_dead_letter(world: World) -> None:
+    await _one_event(world)
+    worker, [event] = await claim_as(world, "before", limit=1)
+    async with world.pool.acquire() as connection:
+        assert await lanes.bury(connection, [Burial(event, STARTED, 5, "cause", "refused")], worker=worker)
+
+
+async def _offer(world: World, token: str) -> int:
+    sealed = Sealer([SecretStr(SEALING_KEY)]).seal(token)
+    return await handshakes.offer(world.pool, "notion", sealed=sealed, fingerprint=fingerprint(token), remote=None)
+
+
+async def a_candidate(world: World) -> None:
+    world.prepared = str(await _offer(world, TOKEN))
+
+
+async def a_candidate_beside_one_in_use(world: World) -> None:
+    before = await _offer(world, TOKEN + "-before")
+    assert await handshakes.promote(world.pool, "notion", before, by="otto")
+    await a_candidate(world)
+
+
+async def an_appointment(world: World) -> None:
+    world.prepared = "6b2f1c0e-0000-4000-8000-000000000001"
+    at = datetime.now(UTC) + timedelta(days=1)
+    async with world.pool.acquire() as connection:
+        assert await appointments.create_once(
+            connection,
+            UUID(world.prepared),
+            status="scheduled",
+            starts_at=at,
+            ends_at=at + timedelta(hours=1),
+            contact_id=None,
+            title="Cut",
+            notes=None,
+        )
+
+
+async def a_pause(world: World) -> None:
+    await destinations.pause(world.pool, "phorest", why="for a test", by="otto")
+
+
+ONE_FACT = truth("select count(*) = 1 from outbox.events where kind = 'other.fact' and key = 'fact-1'")
+ONE_REPLAY = "(select count(*) = 1 from outbox.attempts where outcome = 'p')"
+AUDITED = "(select count(*) = 1 from outbox.audit)"  # the act and its audit are one transaction, and it was done once
+ON_EVENT = (200, 409)  # it may have been done by the request whose answer was lost
+STAGE = Asked(asking("POST", "/api/events", {"kind": "other.fact", "payload": {}, "key": "fact-1"}), ONE_FACT)
+WEBHOOKS = Asked(post)
+
+CALLS: Mapping[str, Asked] = {
+    "stage_many": WEBHOOKS,
+    "count_duplicates": Asked(post_twice),
+    "answer": WEBHOOKS,
+    "ledger.count": WEBHOOKS,
+    "ledger.keep": Asked(forge),
+    "handshake": Asked(shake, truth("select count(*) = 1 from outbox.handshakes where promoted_at is null")),
+    "promote": Asked(
+        asking("POST", "/api/webhooks/notion/handshakes/{id}/promote", fine=ON_EVENT),
+        truth(f"select (select count(*) = 1 from outbox.handshakes where promoted_at is not null) and {AUDITED}"),
+        a_candidate,
+    ),
+    "retire": Asked(
+        asking("POST", "/api/webhooks/notion/handshakes/{id}/promote", {"retire_others": True}, fine=ON_EVENT),
+        truth(f"select (select count(*) = 1 and min(promoted_by) = 'otto' from outbox.handshakes) and {AUDITED}"),
+        a_candidate_beside_one_in_use,
+    ),
+    "api.stage": STAGE,
+    "api.audit": STAGE,
+    "api.commit": STAGE,
+    "api.replay": Asked(
+        asking("POST", "/api/events/{id}/replay", fine=ON_EVENT), truth(f"select {ONE_REPLAY} and {AUDITED}"), a_done_event
+    ),
+    "api.appointment": Asked(
+        asking("POST", "/api/appointments", {**TIMES, "title": "Cut"}, key="booking-1"),
+        truth(
+            "select (select count(*) = 1 from crm.appointments)"
+            " and (select count(*) = 1 from outbox.events where kind = 'appointment.created')"
+        ),
+    ),
+    # Without a key a repeat makes another, and that is right; what must not be is an appointment without its event.
+    "api.appointment_without_key": Asked(
+        asking("POST", "/api/appointments", {**TIMES, "title": "Cut"}),
+        truth("select (select count(*) from crm.appointments) = (select count(*) from outbox.events where kind = 'appointment.created')"),
+    ),
+    "api.change": Asked(
+        asking("PATCH", "/api/appointments/{id}", {"status": "confirmed"}),
+        truth(
+            "select (select status = 'confirmed' from crm.appointments)"
+            " and (select count(*) = 1 from outbox.events where kind = 'appointment.confirmed')"
+        ),
+        an_appointment,
+    ),
+    "api.retry": Asked(
+        asking("POST", "/api/dead-letters/{id}/retry", fine=ON_EVENT), truth(f"select {ONE_REPLAY} and {AUDITED}"), a_dead_letter
+    ),
+    "api.discard": Asked(
+        asking("POST", "/api/dead-letters/{id}/discard", {"reason": "known"}, fine=ON_EVENT),
+        truth(f"select (select count(*) = 1 from outbox.attempts where outcome = 's') and {AUDITED}"),
+        a_dead_letter,
+    ),
+    "api.pause": Asked(
+        asking("POST", "/api/destinations/phorest/pause", {"reason": "for a test"}),
+        truth("select state = 'paused' from outbox.destinations where name = 'phorest'"),
+    ),
+    "api.resume": Asked(
+        asking("POST", "/api/destinations/phorest/resume"),
+        truth("select state = 'flowing' from outbox.destinations where name = 'phorest'"),
+        a_pause,
+    ),
+}

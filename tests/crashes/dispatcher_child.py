@@ -1,0 +1,42 @@
+"""A dispatcher process for crash tests: the real routes and time limits, settings from the environment, armed points from CRASH_POINTS.
+
+Only the far sides' rates are others (CRASH_RATE_PER_S): the simulators allow more, and a budget of 10 calls a second would hide crashes
+behind waiting. SIGTERM stops it as it stops the real one; SIGUSR1 lets go on what waits at a point that only tells.
+"""
+
+import asyncio
+import os
+import signal
+
+import dispatcher.services
+from cli import running
+from dispatcher.config import DispatcherSettings
+from dispatcher.policy import pace
+from dispatcher.policy.ratelimit import Rate
+from dispatcher.routes import ROUTES
+from dispatcher.service import Dispatcher, Stop
+from dispatcher.services import services
+from outbox.log import configure
+from tests.crashes import arming
+
+
+async def main() -> None:
+    stop = Stop()
+    running.on_signals(stop.ask)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, arming.go_on)
+    dsn = os.environ["DATABASE_URL"]
+    async with services(dsn, DispatcherSettings.read()) as shared:
+        made = Dispatcher(dsn, shared, ROUTES, keep_days=int(os.environ.get("POSTROOM_RETENTION_DAYS", "90")))
+        await made.run(stop, ready=lambda: arming.say("ready"))
+
+
+def run() -> None:
+    """In a process that was forked for it."""
+    configure(json=True, level=os.environ.get("POSTROOM_LOG_LEVEL", "info"))
+    per_s = float(os.environ.get("CRASH_RATE_PER_S", "1000"))
+    for name in ("GHL_RATE", "NOTION_RATE"):
+        setattr(dispatcher.services, name, Rate(per_s=per_s, burst=max(1, int(per_s))))
+    if os.environ.get("CRASH_DEAR"):  # as beside an old snapshot: looks over all lanes are dear
+        setattr(pace, "IN_A_ROW", 0)  # noqa: B010 -- a constant for everybody else
+    arming.arm(os.environ.get("CRASH_POINTS", ""))
+    running.run(main())

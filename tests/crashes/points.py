@@ -1,0 +1,190 @@
+"""The table of named points: every place of dispatcher and receiver that writes to Postgres or calls outside, and how a spec names one.
+
+Pure data; `arming` makes a child stop there. `test_points` holds the table against outbox/queries: what writes is reached, or exempt.
+
+    spec    [action:]moment:name[#n]      kill is the action when none is named; the n-th time it is come to, 1 when not said
+    moment  before  nothing is sent yet
+            during  the statement or request is sent, and its answer is not read
+            after   it is answered or committed, and nothing else has happened since
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+COMMIT = "COMMIT;"
+
+
+class Moment(StrEnum):
+    BEFORE = "before"
+    DURING = "during"
+    AFTER = "after"
+
+
+class Action(StrEnum):
+    """What a child does at an armed point."""
+
+    KILL = "kill"  # it ends itself by SIGKILL
+    TELL = "tell"  # it says so and waits to be let go on; what was in flight has been answered by then, and its answer is thrown away
+    LOSE = "lose"  # the answer is thrown away and the connection falls; it lives on
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A function by module and attribute, awaited; of its calls those whose arguments fit `only`.
+
+    `queries`: the writing statements (file.name) that it sends, and that `during` waits for; COMMIT for the end of a transaction.
+    `exits`: the end of the async context manager that the function returns is meant, not its call.
+    """
+
+    module: str
+    attribute: str
+    queries: tuple[str, ...] = ()
+    only: Mapping[str, str] = field(default_factory=dict)
+    exits: bool = False
+    moments: tuple[Moment, ...] = tuple(Moment)
+
+
+LANES, EVENTS, WORKERS = "outbox.store.lanes", "outbox.store.events", "outbox.store.workers"
+DESTINATIONS, DAYS, SOURCES = "outbox.store.destinations", "outbox.store.days", "outbox.store.sources"
+NOTES, TASKS, TAGS, CONTACT, PAGE = (
+    "POST /contacts/*/notes",
+    "POST /contacts/*/tasks",
+    "POST /contacts/*/tags",
+    "GET /contacts/*",
+    "GET /v1/pages/*",
+)
+
+DISPATCHER: Mapping[str, Point] = {
+    # taking work
+    "claim": Point(LANES, "claim", ("pending.claim",)),
+    "claim_fresh": Point("outbox.store.fresh", "claim", ("fresh.claim",)),
+    "take_due": Point(LANES, "take_due", ("busy.take_due",)),
+    "promote_delayed": Point(LANES, "promote_delayed", ("pending.promote_delayed",)),
+    "followers": Point(LANES, "followers", ("pending.followers",)),
+    # settling
+    "finish_and_take": Point(LANES, "finish_and_take", ("busy.finish_and_take",)),
+    "finish_with_followers": Point(LANES, "finish", ("busy.finish_with_followers",)),
+    "wait": Point(LANES, "wait", ("busy.wait",)),
+    "hold": Point(LANES, "wait", ("busy.wait",)),
+    "bury": Point(LANES, "bury", ("busy.bury",)),
+    "hand_back": Point(LANES, "hand_back", ("busy.hand_back",)),
+    "hand_back_strays": Point(LANES, "hand_back_strays", ("busy.hand_back_strays",)),
+    # the journal and the calls outside
+    "journal.intent": Point("outbox.store.steps", "write", ("steps.write",), {"entry": "i"}),
+    "journal.done": Point("outbox.store.steps", "write", ("steps.write",), {"entry": "d"}),
+    "journal.not_done": Point("outbox.store.steps", "write", ("steps.write",), {"entry": "n"}),
+    "journal.found": Point("outbox.store.steps", "write", ("steps.write",), {"entry": "f"}),
+    "call.note": Point("httpx", "AsyncClient.send", only={"request": NOTES}),
+    "call.undone_note": Point(
+        "httpx", "AsyncClient.send", only={"request": NOTES}, moments=(Moment.DURING,)
+    ),  # sent, and never carried out
+    "call.late_note": Point(
+        "httpx", "AsyncClient.send", only={"request": NOTES}, moments=(Moment.DURING,)
+    ),  # carried out after its sender's death
+    "call.task": Point("httpx", "AsyncClient.send", only={"request": TASKS}),
+    "call.tags": Point("httpx", "AsyncClient.send", only={"request": TAGS}),
+    "call.contact": Point("httpx", "AsyncClient.send", only={"request": CONTACT}),
+    "call.page": Point("httpx", "AsyncClient.send", only={"request": PAGE}),
+    # the handler's own transaction
+    "handler.contact": Point("outbox.store.contacts", "apply", ("contacts.apply",)),
+    "handler.deleted": Point("outbox.store.contacts", "mark_deleted", ("contacts.mark_deleted",)),
+    "handler.client": Point("outbox.store.clients", "apply", ("clients.apply",)),
+    "handler.settle": Point("dispatcher.context", "Transaction.settle", ("busy.finish", "busy.finish_with_followers")),
+    "handler.commit": Point("dispatcher.context", "Context.transaction", (COMMIT,), exits=True),
+    # workers and take-over
+    "begin": Point(WORKERS, "begin", ("workers.begin",)),
+    "renew": Point(WORKERS, "renew", ("workers.renew",)),
+    "end": Point(WORKERS, "end", ("workers.end",)),
+    "end_lapsed": Point(WORKERS, "end_lapsed", ("workers.end_lapsed",)),
+    "end_frozen": Point(WORKERS, "end_frozen", ("workers.end_frozen",)),
+    "terminate": Point(WORKERS, "terminate", ("workers.terminate",)),
+    "bury_poison": Point(LANES, "bury_poison", ("busy.bury_poison",)),
+    "release_orphans": Point(LANES, "release_orphans", ("busy.release_orphans",)),
+    # destinations and budgets
+    "open_breaker": Point(DESTINATIONS, "open_breaker", ("destinations.open",)),
+    "take_probe": Point(DESTINATIONS, "take_probe", ("destinations.take_probe",)),
+    "give_up_probe": Point(DESTINATIONS, "give_up_probe", ("destinations.give_up_probe",)),
+    "flow": Point(DESTINATIONS, "flow", ("destinations.flow",)),
+    "end_pauses": Point(DESTINATIONS, "end_pauses", ("destinations.end_pauses",)),
+    "release_held": Point(LANES, "release_held", ("busy.release_held",)),
+    "release_probe": Point(LANES, "release_probe", ("busy.release_probe",)),
+    "budget.make": Point("outbox.store.budgets", "take", ("budgets.make",)),
+    "budget.take": Point("outbox.store.budgets", "take", ("budgets.save",)),
+    "budget.learn": Point("outbox.store.budgets", "learn", ("budgets.learn",)),
+    # upkeep
+    "upkeep.open_days": Point(DAYS, "open_days", ("days.open",)),
+    "upkeep.sum_up": Point(DAYS, "sum_up", ("days.sum_up",)),
+    "upkeep.prune_workers": Point(WORKERS, "prune", ("workers.prune",)),
+    "upkeep.prune_rejected": Point(SOURCES, "prune_rejected", ("rejected.prune",)),
+    "upkeep.prune_keys": Point(DAYS, "_prune_keys", ("days.prune_keys",)),
+    "upkeep.drop_day": Point(DAYS, "_drop", ("days.prune_duplicates",)),
+}
+
+RECEIVER: Mapping[str, Point] = {
+    "stage_many": Point(EVENTS, "stage_many", ("events.stage_many",)),
+    "count_duplicates": Point("outbox.db", "fetch", ("events.count_duplicates",), {"query": "events.count_duplicates"}),
+    "answer": Point("receiver.webhooks", "Webhooks._stage", moments=(Moment.BEFORE, Moment.AFTER)),
+    "handshake": Point("outbox.store.handshakes", "offer", ("handshakes.offer",)),
+    "promote": Point("outbox.store.handshakes", "promote", ("handshakes.promote",)),
+    "retire": Point("outbox.store.handshakes", "retire_others", ("handshakes.retire",)),
+    "ledger.count": Point(SOURCES, "count", ("sources.count",)),
+    "ledger.keep": Point(SOURCES, "keep", ("rejected.keep",)),
+    "api.stage": Point(
+        "receiver.api.events", "stage", moments=(Moment.BEFORE, Moment.AFTER)
+    ),  # not sent by itself: the transaction's commit is api.commit
+    "api.replay": Point(EVENTS, "replay", ("events.replay",)),
+    "api.appointment": Point("outbox.store.appointments", "create_once", ("appointments.create_once",)),
+    "api.appointment_without_key": Point("outbox.store.appointments", "create", ("appointments.create",)),
+    "api.change": Point("outbox.store.appointments", "change", ("appointments.change",)),
+    "api.retry": Point("outbox.store.dead", "retry", ("dead.retry", "events.notify")),
+    "api.discard": Point("outbox.store.dead", "discard", ("dead.discard",)),
+    "api.pause": Point(DESTINATIONS, "pause", ("destinations.pause",)),
+    "api.resume": Point(DESTINATIONS, "resume", ("destinations.resume",)),
+    "api.audit": Point("outbox.store.audit", "write", ("audit.write",)),
+    "api.commit": Point("asyncpg.transaction", "Transaction.__aexit__", (COMMIT,)),
+}
+
+POINTS: Mapping[str, Point] = {**DISPATCHER, **RECEIVER}
+
+# Statements that write and are reached by no point, each with its reason.
+_REFRESH = "the tokens of connected accounts: tests/dispatcher/test_oauth_tokens.py kills a process between its call and its commit"
+_INSTALL = "sent in a handler's transaction, which ends with its settlement: handler.commit"
+EXEMPT: Mapping[str, str] = {
+    "connections.take": _REFRESH,
+    "connections.store": _REFRESH,
+    "connections.give_back": _REFRESH,
+    "connections.give_up": _REFRESH,
+    "connections.connect": _INSTALL,
+    "connections.install": _INSTALL,
+    "connections.uninstall": _INSTALL,
+    "consents.begin": "one statement of the command line, which a person repeats",
+    "consents.end": "sent in one transaction with the staging of its event: api.commit",
+    "busy.hold_lock": "locks a row until its transaction ends, and writes nothing",
+    "days.lock": "an advisory lock until its transaction ends; what that writes is days.open, workers.prune and rejected.prune",
+    "events.replay_lock": "locks until its transaction ends; what that writes is events.replay",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One armed point: what is to happen where, and at which time of coming there."""
+
+    action: Action
+    moment: Moment
+    name: str
+    nth: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> "Spec":
+        """Raises ValueError for a spec that names no point of the table."""
+        parts, _, nth = text.partition("#")
+        *action, moment, name = parts.split(":")
+        spec = cls(Action(action[0] if action else "kill"), Moment(moment), name, int(nth or "1"))
+        if name not in POINTS or len(action) > 1 or spec.nth < 1 or spec.moment not in POINTS[name].moments:
+            raise ValueError(f"no such point: {text}")
+        return spec
+
+    @property
+    def where(self) -> str:
+        return f"{self.moment}:{self.name}"
