@@ -17,7 +17,7 @@ from cli.ledger import ACCEPTED, Became, Ledger
 from cli.simulate import CONTACT_IDS, PAGE_IDS
 from outbox.db import Pool
 from outbox.event import State
-from outbox.store import clients, events, leads, sources
+from outbox.store import clients, contacts, events, sources
 from outbox.timeline import Entry
 
 MARKER = re.compile(r"postroom:(\d+)[\w.-]*/([\w.-]+)")
@@ -144,8 +144,8 @@ async def _effects(seen: Seen, ghl: httpx.AsyncClient) -> None:
 
 
 async def _local(seen: Seen, pool: Pool) -> None:
-    kept = [await leads.one(pool, contact_id) for contact_id in CONTACT_IDS[:2]]
-    seen.check("the contacts became leads", 2, sum(row is not None for row in kept))
+    kept = [await contacts.one(pool, contact_id) for contact_id in CONTACT_IDS[:2]]
+    seen.check("the contacts are kept", 2, sum(row is not None for row in kept))
     pages = [await clients.one(pool, UUID(page_id)) for page_id in PAGE_IDS]
     seen.check("the pages became clients", 2, sum(row is not None for row in pages))
     answers = [sent for sent in seen.ledger.all if sent.source != "app"]

@@ -1,5 +1,6 @@
 """`postroom destinations`: whom we write to, what flows, what is paused and what waits for it."""
 
+import re
 from typing import Annotated, Any
 
 import typer
@@ -16,7 +17,8 @@ from outbox.db import Pool
 from outbox.store import destinations, lanes
 from outbox.timeline import iso
 
-KNOWN = sorted({route.destination for route in ROUTES.values() if route.destination is not None})
+KNOWN = sorted({route.destination for route in ROUTES.values() if route.destination is not None} - {"ghl-oauth"})
+ACCOUNT = re.compile(r"ghl:[A-Za-z0-9_-]{1,64}|ghl-oauth")  # a connected location, and the door by which they come
 
 app = typer.Typer(invoke_without_command=True)
 
@@ -126,5 +128,5 @@ async def standings(pool: Pool) -> list[dict[str, Any]]:
 
 
 def _check(name: str) -> None:
-    if name not in KNOWN:
-        raise Usage(f"There is no destination {name[:60]!r}. There are: {', '.join(KNOWN)}.")
+    if name not in KNOWN and not ACCOUNT.fullmatch(name):
+        raise Usage(f"There is no destination {name[:60]!r}. There are: {', '.join(KNOWN)}, and ghl:LOCATION for a connected one.")

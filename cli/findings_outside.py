@@ -5,6 +5,7 @@ from pydantic import SecretStr
 
 from cli.deliver import client
 from cli.findings import AllSettings, Finding, failed, fine, off, wrong
+from cli.findings_connections import app
 from cli.output import count
 from dispatcher.clients.ghl import GhlClient
 from dispatcher.clients.ghl_errors import classify_ghl
@@ -32,12 +33,14 @@ async def receiver(settings: AllSettings) -> Finding:
 
 async def destinations(settings: AllSettings, *, calls: bool) -> list[Finding]:
     """Whether GHL and Notion can be called with what is set."""
-    own, found = settings.dispatcher, []
+    own, found = settings.dispatcher, [app(settings)]
     match own.ghl_api_key, own.ghl_location_id:
         case None, None:
             found.append(off("to ghl", "GHL_API_KEY and GHL_LOCATION_ID are not set: events for GHL wait"))
         case SecretStr() as key, str(location):
             found.append(await _ghl(own, key, location) if calls else off("to ghl", "set; not called"))
+        case None, str(location) if own.ghl_client_id is not None:
+            found.append(fine("to ghl", f"location {location} goes by its consent: GHL_API_KEY is not set"))
         case _, None:
             found.append(wrong("to ghl", "GHL_API_KEY is set, GHL_LOCATION_ID is not: events for GHL wait", "Set both."))
         case _:

@@ -18,9 +18,18 @@ class DispatcherSettings(Settings):
         None, alias="GHL_API_KEY", description="Private Integration Token of the location. Absent: events for GHL wait."
     )
     ghl_location_id: str | None = Field(None, alias="GHL_LOCATION_ID", description="The location that GHL_API_KEY belongs to.")
+    ghl_default_calendar_id: str | None = Field(
+        None,
+        alias="GHL_DEFAULT_CALENDAR_ID",
+        description="Calendar of that location in which appointments that name none are booked. Absent: in none.",
+    )
     ghl_api_base_url: AnyHttpUrl = Field(
         AnyHttpUrl("https://services.leadconnectorhq.com"), alias="GHL_API_BASE_URL", description="Where GHL's API is."
     )
+    ghl_client_id: str | None = Field(
+        None, alias="GHL_CLIENT_ID", description="Client id of your GHL app, for locations that are connected by consent. Absent: none is."
+    )
+    ghl_client_secret: SecretStr | None = Field(None, alias="GHL_CLIENT_SECRET", description="Client secret of that app.")
     notion_api_key: SecretStr | None = Field(
         None, alias="NOTION_API_KEY", description="Token of the Notion connection. Absent: Notion events wait."
     )

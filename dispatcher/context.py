@@ -3,8 +3,9 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+from dispatcher.clients.accounts import GhlAccounts, location_of
 from dispatcher.clients.ghl import GhlClient
 from dispatcher.clients.notion import NotionClient
 from dispatcher.config import DispatcherSettings
@@ -15,10 +16,13 @@ from dispatcher.worker import Lease
 from outbox import db
 from outbox.db import Connection, Pool
 from outbox.errors import ConfigError, OwnershipLost
-from outbox.event import Event
+from outbox.event import Claimed, Event
 from outbox.staging import stage
 from outbox.store import lanes
 from outbox.store.lanes import End
+
+if TYPE_CHECKING:
+    from dispatcher.routes import Route
 
 T = TypeVar("T")
 CLIENTS = ("ghl", "notion")
@@ -33,10 +37,24 @@ class Services:
     settings: DispatcherSettings
     ghl: GhlClient | None = None
     notion: NotionClient | None = None
+    accounts: GhlAccounts | None = None  # None: GHL is not set up, neither by key nor as an app
 
     def has(self, destination: str | None) -> bool:
         """Whether a destination can be called; those without a client here are the handlers' own affair."""
-        return not (destination == "ghl" and self.ghl is None) and not (destination == "notion" and self.notion is None)
+        match destination:
+            case "ghl":
+                return self.ghl is not None
+            case "ghl-oauth":
+                return self.accounts is not None and self.accounts.has_app
+            case "notion":
+                return self.notion is not None
+        return True
+
+    def destination_of(self, route: "Route", event: Claimed) -> str | None:
+        """Whom this event's handler calls: the route's destination, and of several GHL locations the event's own."""
+        if route.destination != "ghl" or self.accounts is None:
+            return route.destination
+        return self.accounts.destination_of(location_of(event))
 
 
 class Transaction:
@@ -90,6 +108,17 @@ class Context:
         self._asked |= {"ghl"}
         return self.services.ghl.for_bulk() if self.event.urgency else self.services.ghl
 
+    async def ghl_for(self, location_id: str | None) -> GhlClient:
+        """The client of a GHL location (location_of(event) names it); None is the default one.
+
+        Raises NotConnected, which skips the event, or Unauthorised when the location waits for a consent, which holds it.
+        """
+        if self.services.accounts is None:
+            return self.ghl
+        client = await self.services.accounts.client(location_id)
+        self._asked |= {client.destination}
+        return client.for_bulk() if self.event.urgency else client
+
     @property
     def notion(self) -> NotionClient:
         """The client of Notion. Raises ConfigError when its key is not set."""
@@ -105,7 +134,7 @@ class Context:
 
     def has_asked(self, destination: str) -> bool:
         """Whether the handler took this destination's client; of one without a client here it is assumed."""
-        return destination in self._asked or destination not in CLIENTS
+        return destination in self._asked or destination.partition(":")[0] not in CLIENTS
 
     def took_ms(self) -> int:
         """Milliseconds since this run began."""
@@ -148,11 +177,10 @@ class Context:
         Raises OwnershipLost when the event is another's by now, DatabaseUnavailable when the commit's result is unknown: the engine
         then asks the database whether the event is settled.
         """
-        with db.mapped():
-            async with self.services.pool.acquire() as connection, connection.transaction():
-                await connection.execute(f"set local idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_MS}")
-                transaction = Transaction(connection, self)
-                yield transaction
-                if not transaction.settled:
-                    raise RuntimeError("a handler's transaction ends with `return await tx.settle(outcome)`")
+        async with db.transaction(self.services.pool) as connection:
+            await connection.execute(f"set local idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_MS}")
+            transaction = Transaction(connection, self)
+            yield transaction
+            if not transaction.settled:
+                raise RuntimeError("a handler's transaction ends with `return await tx.settle(outcome)`")
         self.is_committed = True

@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, cast
 
+from dispatcher.clients.http import before_sending
 from dispatcher.errors import RemoteError
 from outbox.db import Pool
 from outbox.errors import OwnershipLost
@@ -67,9 +68,9 @@ class Steps:
         if name in self._unknown and find is not None and (found := await self._look(name, find)) is not None:
             return found
         await self._write(name, "i")
-        if not self._still_ours():
-            raise OwnershipLost(f"the lease ran out before step {name} of event {self._event.id}")
+        self._check(name)
         started = time.perf_counter()
+        asked = before_sending.set(lambda: self._check(name))
         try:
             answer = await call()
         except RemoteError as problem:
@@ -78,8 +79,15 @@ class Steps:
             if not problem.happened:
                 raise
             answer = cast("T", await find() if find is not None else None)  # it was done; only its answer has to be looked for
+        finally:
+            before_sending.reset(asked)
         await self._write(name, "d", started=started, answer=answer)
         return answer
+
+    def _check(self, name: str) -> None:
+        """Before the call, and once more before its bytes leave: who was frozen in between must not send what another has sent by now."""
+        if not self._still_ours():
+            raise OwnershipLost(f"the lease ran out before step {name} of event {self._event.id}")
 
     async def _look(self, name: str, find: Callable[[], Awaitable[T | None]]) -> T | None:
         """The answer to this step was lost: did it happen?"""

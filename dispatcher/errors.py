@@ -6,7 +6,10 @@ RemoteError
 ├ AnswerLost     time-out or cut after the request may have been sent
 ├ RateLimited    429: wait as told
 ├ Refused        our data: will not get better by itself
-├ Unauthorised   the token is dead, wrong, or of the wrong class
+├ Unauthorised   the token is dead or wrong
+│ ├ WrongToken   it is of the wrong class: an agency's, where a location's is wanted
+│ ├ Suspended    its account is paused over there; the same token works again later
+│ └ ConsentLost  it cannot be refreshed any more: a person has to consent again
 ├ Forbidden      the token is good, but must not do this
 ├ Misused        our own bug: version header missing, unknown path
 └ Gone           the object is not there, or not shown to us
@@ -27,9 +30,11 @@ MESSAGE_CHARS: Final = 200
 DETAILS: Final = 20
 _EXAMINED_CHARS: Final = 2_000
 
-# One pass, first alternative wins: a dashed UUID is kept (it names an object, not a person), before its digits look like a phone number.
+# One pass, first alternative wins: a dashed UUID and an event of ours are kept (they name no person), before their digits look like a
+# phone number; those have at most 15.
 _PRIVATE = re.compile(
     r"(?P<uuid>\b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\b)"
+    r"|(?P<event>(?<!\S)#\d{16}(?!\S))"
     r"|(?P<mail>[^\s@<>\"',;()]{1,100}@[^\s@<>\"',;()]{1,255})"
     r"|(?P<secret>\bBearer\s+\S+|\b(?:pit-|ntn_|secret_|whsec_|eyJ)[\w.+/=-]+|[A-Za-z0-9_+/=-]{32,})"
     r"|(?P<number>\+?\(?\d[\d\s().-]{5,}\d)",
@@ -148,10 +153,32 @@ class Refused(RemoteError):
 
 
 class Unauthorised(RemoteError):
-    """The token is dead, wrong, or of the wrong class: no request with it can succeed."""
+    """The token is dead or wrong: no request with it can succeed. `is_stale`: a fresh token of the same consent may help."""
 
     advice = "Replace the token, then resume the destination."
     verdict = Verdict.LOCKED_OUT
+    is_stale: ClassVar[bool] = True
+
+
+class WrongToken(Unauthorised):
+    """The token is alive, but of a class that may not do this, whatever its scopes are."""
+
+    advice = "Use a token of the location itself, then resume the destination."
+    is_stale = False
+
+
+class Suspended(Unauthorised):
+    """The account behind the token is paused over there (billing, its agency): the same token works again later, so it is kept."""
+
+    advice = "Reactivate the account over there; it goes on by itself."
+    is_stale = False
+
+
+class ConsentLost(Unauthorised):
+    """There is nothing left to refresh with: the consent was withdrawn, ran out, or was never given."""
+
+    advice = "Connect it again with `postroom connect`; its events wait until then."
+    is_stale = False
 
 
 class Forbidden(RemoteError):

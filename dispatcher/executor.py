@@ -12,6 +12,7 @@ import re
 
 from pydantic import ValidationError
 
+from dispatcher.clients.oauth import NotConnected
 from dispatcher.context import Context, Services
 from dispatcher.destinations import Destinations
 from dispatcher.errors import Forbidden, Gone, Misused, RateLimited, Refused, RemoteError, Unavailable
@@ -25,6 +26,7 @@ from outbox.store.lanes import Burial, End, Wait, held_for
 log = get_logger(__name__)
 
 MOST_ATTEMPTS = 60  # for which a destination, or the database, is away for one event only, while it answers others
+COINCIDENCES = 20  # outages of the database that one event may meet before they are taken for its own doing
 LONGEST_WAIT_S = 30 * 86_400.0
 # What differs between two deaths of one cause; the status that a destination answered is no such thing.
 VARIABLE = re.compile(r"(?<!\banswered )(?:[0-9a-f]{8}-[0-9a-f-]{27}|\b[A-Za-z0-9_-]*\d[A-Za-z0-9_.:-]*\b|'[^']*'|\"[^\"]*\"|\[[^\]]*\])")
@@ -39,7 +41,7 @@ class Executor:
 
     async def run(self, running: Running) -> End | Wait | Burial | None:
         """The settlement of one run; None: it is committed already. Only the end of the worker ends it otherwise."""
-        name, entered = running.route.destination, False
+        name, entered = self._name(running), False
         try:
             if name is not None:
                 entered = self._destinations.enter(name, urgency=running.event.urgency) or await self._destinations.probe(
@@ -73,14 +75,16 @@ class Executor:
             case OwnershipLost():
                 log.warning("event left to its owner", event_id=event.id, problem=problem)
                 return self._wait(running, 0.0, "its worker was not sure to hold it", outcome=None)  # counts only if it is ours after all
+            case NotConnected():
+                return self._settlement(running, Skipped(str(problem)))
             case DatabaseUnavailable():
                 # Also a transaction whose commit is unknown: if it did commit, the event is settled and this wait counts for nothing.
-                return self._away(running, str(problem))
+                return self._away(running, str(problem), soon=True)
             case RemoteError():
                 try:
                     return await self._remote(running, problem)
                 except DatabaseUnavailable:
-                    return self._away(running, str(problem))
+                    return self._away(running, str(problem), soon=True)
                 except asyncio.CancelledError:
                     if _cause_of_cancelling(running) is None:
                         raise
@@ -98,7 +102,7 @@ class Executor:
             "a destination failed an event", event_id=event.id, destination=name, failure=type(problem).__name__, status=problem.status
         )
         # Only the route's own destination has a breaker: at no other is there a gate that would let a probe through.
-        if name == running.route.destination and await self._destinations.failed(name, event.id, problem):
+        if name == self._name(running) and await self._destinations.failed(name, event.id, problem):
             return self._hold(running, name, note=str(problem))
         match problem:
             case RateLimited():
@@ -114,12 +118,21 @@ class Executor:
             case _:
                 return self._settlement(running, Retry(str(problem)))
 
-    def _away(self, running: Running, why: str) -> End | Wait | Burial | None:
-        """Tried again at no cost, unless it is away for this event only: that shows after some sixty attempts."""
+    def _name(self, running: Running) -> str | None:
+        return self._services.destination_of(running.route, running.event)
+
+    def _away(self, running: Running, why: str, *, soon: bool = False) -> End | Wait | Burial | None:
+        """Tried again at no cost, unless it is away for this event only: that shows after some sixty attempts.
+
+        `soon`: it was our own database, which is back as soon as this wait can be stored; however many outages an event has met, the
+        next is no reason to put it off (P9), until so many are no coincidence.
+        """
         attempt = running.event.attempt
         if attempt >= MOST_ATTEMPTS:
             return self._settlement(running, Retry(why))
         delay_s = running.route.retry.next_delay_s(min(attempt, 6), rng=self._rng)
+        if soon and attempt <= COINCIDENCES:
+            delay_s = min(60.0 if delay_s is None else delay_s, 4 * (1 + 0.3 * self._rng.random()))
         return self._wait(running, 60.0 if delay_s is None else delay_s, reason_of(Retry(why)), outcome="r", restore=False)
 
     def _settlement(self, running: Running, outcome: Outcome | Settled) -> End | Wait | Burial | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from dispatcher.context import Context
-from dispatcher.handlers import appointments, ghl_contacts, notion_pages
+from dispatcher.handlers import appointments, ghl_appointments, ghl_contacts, ghl_install, notion_pages
 from dispatcher.outcome import Outcome, Settled, Skipped
 from dispatcher.policy.retry import RetryPolicy
 from outbox.event import Claimed
@@ -35,7 +35,8 @@ async def no_route(event: Claimed, ctx: Context) -> Outcome:
 
 
 UNROUTED = Route(no_route)
-CONTACT = Route(ghl_contacts.refresh_lead, destination="ghl", coalesce="ghl.contact")
+CONTACT = Route(ghl_contacts.refresh_contact, destination="ghl", coalesce="ghl.contact")
+APPOINTMENT = Route(ghl_appointments.refresh_appointment, destination="ghl", coalesce="ghl.appointment")
 PAGE = Route(notion_pages.refresh_client, destination="notion", coalesce="notion.page")
 
 ROUTES: Mapping[str, Route] = {
@@ -45,6 +46,14 @@ ROUTES: Mapping[str, Route] = {
     "ghl.ContactDndUpdate": CONTACT,
     "ghl.ContactDelete": CONTACT,
     "ghl-workflow.contact": CONTACT,
+    "ghl.AppointmentCreate": APPOINTMENT,
+    "ghl.AppointmentUpdate": APPOINTMENT,
+    "ghl.AppointmentDelete": Route(ghl_appointments.refresh_appointment, destination="ghl"),  # covered by no other: it is the last word
+    "ghl.INSTALL": Route(ghl_install.installed),
+    "ghl.UNINSTALL": Route(ghl_install.uninstalled),
+    "ghl.oauth.code": Route(ghl_install.consented, destination="ghl-oauth"),
+    "ghl.oauth.company": Route(ghl_install.company_connected, destination="ghl-oauth"),
+    "ghl.oauth.location": Route(ghl_install.location_wanted, destination="ghl-oauth"),
     "notion.page.created": PAGE,
     "notion.page.content_updated": PAGE,
     "notion.page.properties_updated": PAGE,

@@ -4,37 +4,37 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from dispatcher.budget import SharedBudget
+from dispatcher.clients.accounts import GHL, App, GhlAccounts
 from dispatcher.clients.ghl import GhlClient
 from dispatcher.clients.ghl_errors import classify_ghl
-from dispatcher.clients.http import Http
+from dispatcher.clients.ghl_oauth import GhlOAuth
+from dispatcher.clients.http import Http, Unlimited
 from dispatcher.clients.notion import NotionClient
 from dispatcher.clients.notion_errors import classify_notion
+from dispatcher.clients.oauth import Tokens
 from dispatcher.config import DispatcherSettings
 from dispatcher.context import Services
 from dispatcher.policy.ratelimit import GHL_RATE, NOTION_RATE, ghl_limits, notion_limits
 from outbox import db
-from outbox.seal import fingerprint
+from outbox.db import Pool
+from outbox.log import get_logger
+from outbox.seal import Sealer, fingerprint
+
+log = get_logger(__name__)
+
+POOL_TIMEOUT_S = 5  # as the engine's own: a line that fell silent is given up well inside P9's 15 s
 
 
 @asynccontextmanager
-async def services(dsn: str, settings: DispatcherSettings, *, pool_size: int = 16) -> AsyncIterator[Services]:
-    """Open for the life of a dispatcher process. A database that is away does not stop the start."""
+async def services(dsn: str, settings: DispatcherSettings, *, sealer: Sealer | None = None, pool_size: int = 16) -> AsyncIterator[Services]:
+    """Open for the life of a dispatcher process. A database that is away does not stop the start.
+
+    `sealer` opens the tokens of connected accounts; without one there are none.
+    """
     async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(db.pool(dsn, name="postroom:handlers", size=pool_size))
-        ghl = notion = None
-        if settings.ghl_api_key is not None and settings.ghl_location_id is not None:
-            budget = SharedBudget(pool, destination="ghl", credential=f"ghl:{settings.ghl_location_id}", rate=GHL_RATE)
-            http = await stack.enter_async_context(
-                Http(
-                    "ghl",
-                    str(settings.ghl_api_base_url),
-                    token=settings.ghl_api_key,
-                    classify=classify_ghl,
-                    budget=budget,
-                    read_limits=ghl_limits,
-                )
-            )
-            ghl = GhlClient(http, settings.ghl_location_id)
+        pool = await stack.enter_async_context(db.pool(dsn, name="postroom:handlers", size=pool_size, timeout_s=POOL_TIMEOUT_S))
+        accounts = await _accounts(stack, pool, settings, sealer or Sealer(()))
+        notion = None
         if settings.notion_api_key is not None:
             credential = f"notion:{fingerprint(settings.notion_api_key.get_secret_value())}"
             budget = SharedBudget(pool, destination="notion", credential=credential, rate=NOTION_RATE)
@@ -49,4 +49,31 @@ async def services(dsn: str, settings: DispatcherSettings, *, pool_size: int = 1
                 )
             )
             notion = NotionClient(http)
-        yield Services(pool, settings, ghl, notion)
+        yield Services(pool, settings, None if accounts is None else accounts.default, notion, accounts)
+
+
+async def _accounts(stack: AsyncExitStack, pool: Pool, settings: DispatcherSettings, sealer: Sealer) -> GhlAccounts | None:
+    """The GHL locations that this process can speak for; None when neither a key nor an app is set up."""
+    key, location = settings.ghl_api_key, settings.ghl_location_id
+    client_id, client_secret = settings.ghl_client_id, settings.ghl_client_secret
+    if client_id is not None and client_secret is not None and not sealer.ready:
+        log.error("GHL's app is switched off: its tokens cannot be kept", do="set POSTROOM_ENCRYPTION_KEYS")
+        client_id = None
+    if (key is None or location is None) and (client_id is None or client_secret is None):
+        return None
+
+    def budget(name: str, location_id: str) -> SharedBudget:
+        # By location, whichever token calls: GHL counts them together.
+        return SharedBudget(pool, destination=name, credential=f"ghl:{location_id}", rate=GHL_RATE)
+
+    base = Http(GHL, str(settings.ghl_api_base_url), token=None, classify=classify_ghl, budget=Unlimited(), read_limits=ghl_limits)
+    http = await stack.enter_async_context(base)
+    default = None
+    if key is not None and location is not None:
+        default = GhlClient(http.for_account(GHL, token=key, budget=budget(GHL, location)), location)
+    app = None
+    if client_id is not None and client_secret is not None:
+        oauth = GhlOAuth(http, client_id=client_id, client_secret=client_secret)
+        oauth.tokens = await stack.enter_async_context(Tokens(pool, sealer, oauth))
+        app = App(oauth, oauth.tokens, sealer)
+    return GhlAccounts(pool, http, default=default, default_location=location, budget=budget, app=app)

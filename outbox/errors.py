@@ -6,8 +6,13 @@ PostroomError
 ├─ SchemaMismatch       the database is of another version than this code
 ├─ KeyReused            an idempotency key came with another body
 ├─ InvalidEvent         an event that cannot be staged
-└─ OwnershipLost        this worker no longer holds the event
+├─ OwnershipLost        this worker no longer holds the event
+├─ IllegalTransition    a status that the life of an appointment does not allow
+└─ SlotTaken            another appointment has the resource at that time
 """
+
+from datetime import UTC, datetime
+from uuid import UUID
 
 
 class PostroomError(Exception):
@@ -36,3 +41,20 @@ class InvalidEvent(PostroomError, ValueError):
 
 class OwnershipLost(PostroomError):
     """The event is held by another worker or was settled: nothing that this handler still does counts."""
+
+
+class IllegalTransition(PostroomError):
+    """The life of an appointment does not allow this status; the message says what it does allow. Nothing was changed."""
+
+
+class SlotTaken(PostroomError):
+    """Another standing appointment has the resource at that time. `appointment_id` is None when it went away while we looked."""
+
+    def __init__(self, resource: str, *, appointment_id: UUID | None, starts_at: datetime, ends_at: datetime) -> None:
+        who = "another appointment" if appointment_id is None else f"appointment {appointment_id}"
+        span = f"{starts_at.astimezone(UTC):%Y-%m-%d %H:%M} to {ends_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        super().__init__(f"{resource!r} is taken by {who}, {span}; choose another time or another resource")
+        self.resource = resource
+        self.appointment_id = appointment_id
+        self.starts_at = starts_at
+        self.ends_at = ends_at

@@ -20,12 +20,15 @@ class AppointmentStatus(StrEnum):
     COMPLETED = "completed"
 
 
+# As crm.may_become() in the database, which holds every writer of crm.appointments to it.
 TRANSITIONS: dict[AppointmentStatus, frozenset[AppointmentStatus]] = {
     AppointmentStatus.SCHEDULED: frozenset({AppointmentStatus.CONFIRMED, AppointmentStatus.CANCELLED, AppointmentStatus.COMPLETED}),
     AppointmentStatus.CONFIRMED: frozenset({AppointmentStatus.CANCELLED, AppointmentStatus.COMPLETED}),
     AppointmentStatus.CANCELLED: frozenset(),
     AppointmentStatus.COMPLETED: frozenset(),
 }
+
+ENDED = frozenset(status for status, onward in TRANSITIONS.items() if not onward)
 
 # An app's columns may be numbers where ours are texts, and its status may still be NULL.
 Identifier = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, int) and not isinstance(value, bool) else value)]
@@ -48,6 +51,9 @@ class Appointment(BaseModel):
     contact_id: Identifier | None = None
     title: Identifier | None = None
     notes: Identifier | None = None
+    location_id: Identifier | None = None  # the GHL location; None: the default one
+    calendar_id: Identifier | None = None  # the GHL calendar; None: the default one, if any
+    resource: Identifier | None = None  # what can be booked once at a time
 
 
 class AppointmentChange(BaseModel):

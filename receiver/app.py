@@ -80,7 +80,15 @@ class Receiver(Starlette):
                 tasks.create_task(ledger.run(pool), name="ledger"),
                 tasks.create_task(notion.run(pool), name="notion tokens"),
             ]
-            self.desk = Desk(pool=pool, intake=intake, ledger=ledger, notion=notion, webhooks=webhooks, gate=Gate(settings.admins()))
+            self.desk = Desk(
+                pool=pool,
+                intake=intake,
+                ledger=ledger,
+                notion=notion,
+                webhooks=webhooks,
+                gate=Gate(settings.admins()),
+                sealer=self._sealer,
+            )
             log.info("receiver began", sources=sorted(webhooks.doors))
             try:
                 yield

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import AnyHttpUrl, Field, SecretStr, field_validator
 from pydantic_core import PydanticCustomError
 
 from outbox.config import Secrets, Settings
@@ -54,6 +54,11 @@ class ReceiverSettings(Settings):
 
     port: int = Field(8000, alias="PORT", ge=0, le=65535, description="Port that the receiver listens on; 0 takes a free one.")
     host: str = Field("127.0.0.1", alias="POSTROOM_HOST", description="Address that the receiver listens on; 0.0.0.0 for all.")
+    public_url: AnyHttpUrl | None = Field(
+        None,
+        alias="POSTROOM_PUBLIC_URL",
+        description="Where browsers and providers reach the receiver, as https://postroom.example.com. Absent: no links are made.",
+    )
     ghl_public_keys: str | None = Field(
         None,
         alias="GHL_WEBHOOK_PUBLIC_KEYS",

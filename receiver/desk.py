@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from outbox.db import Pool
+from outbox.seal import Sealer
 from receiver.auth import Gate
 from receiver.handshakes import NotionTokens
 from receiver.intake import Intake
@@ -20,3 +21,4 @@ class Desk:
     notion: NotionTokens
     webhooks: Webhooks
     gate: Gate
+    sealer: Sealer

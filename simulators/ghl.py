@@ -1,6 +1,7 @@
 """The simulated GHL: one Starlette app, its state, its faults and effects, and the checks every call passes.
 
     gate (log, faults) ─▶ token ─▶ version ─▶ budget ─▶ scope ─▶ body ─▶ endpoint ─▶ traceId and rate-limit headers
+                      └▶ /oauth/…: see ghl_oauth
 
 Each instance is a world of its own, in memory. The order of the checks is not documented by GHL; it is ours.
 """
@@ -9,6 +10,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -17,12 +19,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from simulators import ghl_calendars, ghl_contacts, samples
+from simulators import ghl_calendars, ghl_contacts, ghl_opportunities, samples
 from simulators.control import control_routes, put_route
 from simulators.effects import Effects
 from simulators.faults import Faults
 from simulators.gate import Answer, Gate
 from simulators.ghl_call import Call, Rule
+from simulators.ghl_oauth import GhlOAuthDesk, Location, oauth_routes
 from simulators.ghl_rules import ARRANGED_APPOINTMENT, ARRANGED_CONTACT, Dto, Grant, Refusal, check_version, error_name, granted
 from simulators.ghl_store import GhlStore
 from simulators.limits import Budget
@@ -35,7 +38,10 @@ _DAY_S = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class GhlSettings:
-    """`grants` adds tokens to the one of `token` and `location_id`. `echo`: changes made through the API raise webhooks, as at GHL."""
+    """`grants` adds tokens to the one of `token` and `location_id`. `echo`: changes made through the API raise webhooks, as at GHL.
+
+    `token_life_s` is that of access tokens that a consent brings.
+    """
 
     token: str = samples.DEMO_GHL_TOKEN
     location_id: str = samples.DEMO_LOCATION_ID
@@ -46,11 +52,14 @@ class GhlSettings:
     allows_duplicates: bool = False
     echo: bool = False
     app_id: str | None = samples.DEMO_APP_ID
+    client_id: str = samples.DEMO_CLIENT_ID
+    client_secret: str = samples.DEMO_CLIENT_SECRET
+    token_life_s: float = 86_399.0
     latency_s: float = 0.0
 
 
 class GhlSimulator:
-    """`app` is served; `effects`, `faults`, `requests` and `store` are for tests; `put_contact` and its kin are somebody at GHL."""
+    """`app` is served; `effects`, `faults`, `requests`, `store`, `oauth` are for tests; `put_contact` and its kin are somebody at GHL."""
 
     def __init__(
         self,
@@ -72,12 +81,14 @@ class GhlSimulator:
         self._burst = Budget(self.settings.burst_limit, self.settings.burst_interval_s)
         self._daily = Budget(self.settings.daily_limit, _DAY_S)
         self.store = self._empty_store()
+        self.oauth = self._empty_desk()
         self.app = self._build_app()
 
     def put_contact(self, contact_id: str | None = None, **fields: object) -> JsonObject:
         """Create or change a contact as a person at GHL would: no effect is counted, a webhook goes out."""
         is_new = contact_id not in self.store.contacts
-        contact, is_changed = self.store.write_contact(contact_id, fields, location_id=self.settings.location_id)
+        location_id = str(fields.pop("locationId", None) or self.settings.location_id)
+        contact, is_changed = self.store.write_contact(contact_id, fields, location_id=location_id)
         if is_new or is_changed:
             self._raise("ContactCreate" if is_new else "ContactUpdate", contact)
         return deepcopy(contact)
@@ -100,6 +111,43 @@ class GhlSimulator:
         if appointment := self.store.appointments.pop(appointment_id, None):
             self._raise("AppointmentDelete", appointment)
 
+    def put_calendar(self, calendar_id: str = samples.DEMO_CALENDAR_ID, **fields: object) -> JsonObject:
+        """Create or change a calendar. Calendars raise no webhook."""
+        calendar = {**samples.ghl_calendar(calendar_id, locationId=self.settings.location_id), **fields}
+        self.store.calendars[calendar_id] = calendar
+        return deepcopy(calendar)
+
+    def put_opportunity(self, opportunity_id: str, **fields: object) -> JsonObject:
+        """Create or change an opportunity as a person at GHL would, silently."""
+        known = self.store.opportunities.get(opportunity_id)
+        blank = samples.ghl_opportunity(opportunity_id, locationId=self.settings.location_id, createdAt=self.store.now())
+        self.store.opportunities[opportunity_id] = {**(known or blank), **fields, "updatedAt": self.store.now()}
+        return deepcopy(self.store.opportunities[opportunity_id])
+
+    def add_location(self, location_id: str, name: str = "Example Salon", *, company_id: str = samples.DEMO_COMPANY_ID) -> Location:
+        """Another sub-account, without the app."""
+        self.store.add_location(location_id)
+        return self.oauth.add_location(location_id, name, company_id=company_id)
+
+    def install(self, location_id: str) -> None:
+        """The app is installed there; a webhook says so. A consent (`oauth.consent`) is something else and may come before or after."""
+        self.oauth.install(location_id)
+        self._send(samples.ghl_app_event("INSTALL", location_id=location_id, **self._said_by(location_id)))
+
+    def uninstall(self, location_id: str) -> None:
+        """The app is removed, its tokens end; a webhook says so."""
+        self.oauth.uninstall(location_id)
+        self._send(samples.ghl_app_event("UNINSTALL", location_id=location_id, **self._said_by(location_id)))
+
+    def _said_by(self, location_id: str) -> dict[str, Any]:
+        location = self.oauth.locations[location_id]
+        return {
+            "company_id": location.company_id,
+            "webhook_id": uuid_id(self._rng),
+            "at": self._clock(),
+            "app_id": self.settings.app_id,
+        }
+
     def state(self) -> JsonObject:
         """A copy of everything stored."""
         store = self.store
@@ -109,6 +157,8 @@ class GhlSimulator:
                 "notes": store.notes,
                 "tasks": store.tasks,
                 "appointments": store.appointments,
+                "calendars": store.calendars,
+                "opportunities": store.opportunities,
                 "custom_fields": store.custom_fields,
             }
         )
@@ -116,6 +166,7 @@ class GhlSimulator:
     def reset(self) -> None:
         """Back to a new instance with the same settings. What hangs is let go."""
         self.store = self._empty_store()
+        self.oauth = self._empty_desk()
         self.effects.clear()
         self.faults.clear()
         self.requests.clear()
@@ -125,13 +176,29 @@ class GhlSimulator:
     def _empty_store(self) -> GhlStore:
         return GhlStore(location_id=self.settings.location_id, clock=self._clock, rng=self._rng)
 
+    def _empty_desk(self) -> GhlOAuthDesk:
+        settings = self.settings
+        desk = GhlOAuthDesk(
+            clock=self._clock,
+            rng=self._rng,
+            token_life_s=settings.token_life_s,
+            client_id=settings.client_id,
+            client_secret=settings.client_secret,
+        )
+        desk.add_location(settings.location_id)
+        return desk
+
     def _build_app(self) -> Starlette:
-        rules = (*ghl_contacts.RULES, *ghl_calendars.RULES)
+        rules = (*ghl_contacts.RULES, *ghl_calendars.RULES, *ghl_opportunities.RULES)
         doors = control_routes(
             self, extra=[put_route("/_sim/contacts", self._put_contact_door), put_route("/_sim/appointments", self._put_appointment_door)]
         )
         app = Starlette(
-            routes=[*doors, *(Route(rule.path, self._endpoint(rule), methods=[rule.method]) for rule in rules)],
+            routes=[
+                *doors,
+                *oauth_routes(lambda: self.oauth, consents_for=self.settings.location_id),
+                *(Route(rule.path, self._endpoint(rule), methods=[rule.method]) for rule in rules),
+            ],
             middleware=[
                 Middleware(
                     Gate,
@@ -151,7 +218,8 @@ class GhlSimulator:
         async def handle(request: Request) -> Response:
             resource = self.settings.location_id
             try:
-                grant = granted(self.grants, request.headers.get("authorization", ""))
+                authorization = request.headers.get("authorization", "")
+                grant = self.oauth.granted(authorization) or granted(self.grants, authorization)
                 version = request.headers.get("version")
                 check_version(version, is_calendar=rule.is_calendar)
                 resource = grant.resource
@@ -217,8 +285,6 @@ class GhlSimulator:
             self._raise(event_type, document)
 
     def _raise(self, event_type: str, document: JsonObject) -> None:
-        if self.webhooks is None:
-            return
         webhook_id, at, app_id = uuid_id(self._rng), self._clock(), self.settings.app_id
         if event_type.startswith("Contact"):
             event = samples.ghl_contact_event(event_type, document, webhook_id=webhook_id, at=at, app_id=app_id)
@@ -226,8 +292,13 @@ class GhlSimulator:
             event = samples.ghl_appointment_event(event_type, document, webhook_id=webhook_id, at=at, app_id=app_id)
         else:
             make = samples.ghl_note_event if event_type.startswith("Note") else samples.ghl_task_event
-            event = make(event_type, document, location_id=self.settings.location_id, webhook_id=webhook_id, at=at, app_id=app_id)
-        self.webhooks.send(event)
+            location_id = self.store.contacts[document["contactId"]]["locationId"]
+            event = make(event_type, document, location_id=location_id, webhook_id=webhook_id, at=at, app_id=app_id)
+        self._send(event)
+
+    def _send(self, event: JsonObject) -> None:
+        if self.webhooks is not None:
+            self.webhooks.send(event)
 
     def _put_contact_door(self, document: JsonObject) -> JsonObject:
         """`{"id"?, …fields}`; with `"deleted": true` the contact is removed."""

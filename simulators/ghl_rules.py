@@ -42,8 +42,10 @@ class Scope(StrEnum):
     CONTACTS_READ = "contacts.readonly"
     CONTACTS_WRITE = "contacts.write"
     FIELDS_READ = "locations/customFields.readonly"
+    CALENDARS_READ = "calendars.readonly"
     EVENTS_READ = "calendars/events.readonly"
     EVENTS_WRITE = "calendars/events.write"
+    OPPORTUNITIES_READ = "opportunities.readonly"
 
 
 @dataclass(frozen=True, slots=True)

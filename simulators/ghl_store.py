@@ -1,4 +1,4 @@
-"""What the simulated GHL knows: contacts with their notes and tasks, appointments, custom fields. In memory, one per simulator.
+"""What the simulated GHL knows: contacts, notes, tasks, calendars, appointments, opportunities, custom fields. In memory.
 
 Owns how documents are stored and normalised (phones, tags, custom fields, duplicates). Who may ask, and what the answer
 looks like, is decided elsewhere.
@@ -27,8 +27,15 @@ class GhlStore:
         self.notes: dict[str, dict[str, JsonObject]] = {}
         self.tasks: dict[str, dict[str, JsonObject]] = {}
         self.appointments: dict[str, JsonObject] = {}
+        self.calendars: dict[str, JsonObject] = {}
+        self.opportunities: dict[str, JsonObject] = {}
+        self.pipelines: list[JsonObject] = []
         self.custom_fields: list[JsonObject] = []
         self._known_as: dict[tuple[str, str, str], dict[str, None]] = {}  # (location, field, value) -> contact ids, oldest first
+        self.add_location(location_id)
+
+    def add_location(self, location_id: str) -> None:
+        """What a location has from the beginning: its custom fields."""
         for key, name in DEFAULT_CUSTOM_FIELDS.items():
             self.add_custom_field(key, name, location_id=location_id)
 
@@ -63,7 +70,9 @@ class GhlStore:
         contact = dict(before) if before else self._blank_contact(contact_id, location_id)
         fields = dict(fields)
         if "customFields" in fields:
-            contact["customFields"] = self._merged_custom_fields(contact["customFields"], fields.pop("customFields") or [])
+            contact["customFields"] = self._merged_custom_fields(
+                contact["customFields"], fields.pop("customFields") or [], location_id=contact["locationId"]
+            )
         if "tags" in fields:
             contact["tags"] = normalised_tags(fields.pop("tags") or [])
         if fields.get("phone"):
@@ -125,11 +134,12 @@ class GhlStore:
         blank = {"id": contact_id, "locationId": location_id, "dnd": False, "type": "lead", "tags": [], "customFields": []}
         return {**blank, "dateAdded": self.now(), "dateUpdated": self.now()}
 
-    def _merged_custom_fields(self, known: Sequence[JsonObject], written: Sequence[JsonObject]) -> list[JsonObject]:
+    def _merged_custom_fields(self, known: Sequence[JsonObject], written: Sequence[JsonObject], *, location_id: str) -> list[JsonObject]:
         """Fields are written by id or key and read by id. What names no field of the location is dropped, as GHL does."""
         by_name = {
             name: field["id"]
             for field in self.custom_fields
+            if field["locationId"] == location_id
             for name in (field["id"], field["fieldKey"], field["fieldKey"].partition(".")[2])
         }
         merged = {field["id"]: field["value"] for field in known}

@@ -16,7 +16,10 @@ DEMO_LOCATION_ID = "DemoLocation00000001"
 DEMO_CALENDAR_ID = "DemoCalendar00000001"
 DEMO_CONTACT_ID = "DemoContact000000001"
 DEMO_APPOINTMENT_ID = "DemoAppointment00001"
+DEMO_COMPANY_ID = "DemoCompany000000001"
 DEMO_APP_ID = "0123456789abcdef01234567"
+DEMO_CLIENT_ID = f"{DEMO_APP_ID}-demo"
+DEMO_CLIENT_SECRET = "demo-client-secret-not-a-secret"  # noqa: S105
 
 DEMO_NOTION_TOKEN = "ntn_demo-not-a-secret"  # noqa: S105
 DEMO_VERIFICATION_TOKEN = "demo-verification-token-not-a-secret"  # noqa: S105
@@ -95,6 +98,32 @@ def ghl_appointment(appointment_id: str = DEMO_APPOINTMENT_ID, **fields: object)
             "endTime": "2026-11-09T10:30:00+00:00",
             "dateAdded": "2026-10-05T09:01:34.285Z",
             "dateUpdated": "2026-10-05T09:01:34.285Z",
+            **fields,
+        }
+    )
+
+
+def ghl_calendar(calendar_id: str = DEMO_CALENDAR_ID, **fields: object) -> JsonObject:
+    """A calendar as `GET /calendars/` shows it."""
+    shown = {"id": calendar_id, "locationId": DEMO_LOCATION_ID, "name": "Chairs", "calendarType": "event", "isActive": True}
+    return without_nones({**shown, "slotDuration": 30, "teamMembers": [], **fields})
+
+
+def ghl_opportunity(opportunity_id: str = "DemoOpportunity00001", **fields: object) -> JsonObject:
+    """An opportunity as `GET /opportunities/{id}` shows it."""
+    return without_nones(
+        {
+            "id": opportunity_id,
+            "name": "Wedding party",
+            "monetaryValue": 400,
+            "pipelineId": "DemoPipeline00000001",
+            "pipelineStageId": "00000000-57a9-4000-8000-000000000001",
+            "status": "open",
+            "source": "website",
+            "contactId": DEMO_CONTACT_ID,
+            "locationId": DEMO_LOCATION_ID,
+            "createdAt": "2026-10-05T09:01:34.285Z",
+            "updatedAt": "2026-10-05T09:01:34.285Z",
             **fields,
         }
     )
@@ -185,10 +214,20 @@ def ghl_task_event(
     return ghl_event(event_type, fields, location_id=location_id, webhook_id=webhook_id, at=at, app_id=app_id)
 
 
-def ghl_app_event(event_type: Literal["INSTALL", "UNINSTALL"], *, webhook_id: str | None = None, at: datetime | None = None) -> JsonObject:
-    """The app was installed in, or removed from, the demo location."""
-    fields = {"companyId": "DemoCompany000000001", "companyName": "Example Salon"} if event_type == "INSTALL" else {}
-    return ghl_event(event_type, fields, webhook_id=webhook_id, at=at, app_id=DEMO_APP_ID)
+def ghl_app_event(
+    event_type: Literal["INSTALL", "UNINSTALL"],
+    *,
+    location_id: str | None = DEMO_LOCATION_ID,
+    company_id: str | None = DEMO_COMPANY_ID,
+    webhook_id: str | None = None,
+    at: datetime | None = None,
+    app_id: str | None = DEMO_APP_ID,
+) -> JsonObject:
+    """The app was installed in, or removed from, a location; with None as the location, an agency."""
+    fields: JsonObject = {"companyId": company_id, "companyName": "Example Salon"} if event_type == "INSTALL" else {}
+    if location_id is None:
+        fields["companyId"] = company_id
+    return ghl_event(event_type, fields, location_id=location_id, webhook_id=webhook_id, at=at, app_id=app_id)
 
 
 def ghl_workflow_body(contact: JsonObject | None = None, **custom: object) -> JsonObject:

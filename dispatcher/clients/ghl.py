@@ -1,35 +1,24 @@
-"""GoHighLevel for one location: contacts, tags, notes, tasks, custom fields, appointments. Every method is one call (or says so).
+"""GoHighLevel for one location: contacts, tags, notes, tasks, custom fields here, calendars and opportunities in the files beside it.
 
-Retries nothing and knows no event: markers, look-ups and repeats belong to the step that calls. Failures are dispatcher.errors.
+Every method is one call (or says so). Retries nothing and knows no event: markers, look-ups and repeats belong to the step that
+calls. Failures are dispatcher.errors.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from pydantic import JsonValue
 
-from dispatcher.clients.answer import Json, items, member, read_as, text
+from dispatcher.clients.answer import Json, items, member, text
+from dispatcher.clients.ghl_calendars import CalendarCalls
+from dispatcher.clients.ghl_calls import CONTACTS_VERSION, LOCATIONS_VERSION, NOTES_VERSION, TASKS_VERSION, given, iso_utc
 from dispatcher.clients.ghl_fields import FieldBook
-from dispatcher.clients.ghl_models import (
-    AppointmentWrite,
-    ContactWrite,
-    GhlAppointment,
-    GhlContact,
-    GhlCustomField,
-    GhlNote,
-    GhlTask,
-)
-from dispatcher.clients.http import Http, Params
+from dispatcher.clients.ghl_models import ContactWrite, GhlContact, GhlCustomField, GhlNote, GhlTask
+from dispatcher.clients.ghl_opportunities import OpportunityCalls
+from dispatcher.clients.http import Http
 from dispatcher.errors import Failed, Refused
-
-# One constant per service, so that a move to another version of one of them is one change.
-CONTACTS_VERSION: Final = "2021-07-28"
-NOTES_VERSION: Final = "2021-07-28"
-TASKS_VERSION: Final = "2021-07-28"
-LOCATIONS_VERSION: Final = "2021-07-28"
-CALENDARS_VERSION: Final = "2021-04-15"
 
 MAX_PAGE_LIMIT: Final = 500
 
@@ -49,11 +38,11 @@ class Upserted:
     is_new: bool
 
 
-class GhlClient:
+class GhlClient(CalendarCalls, OpportunityCalls):
     """`urgency` of every call: 0 = live, 1 = bulk; for_bulk() is the same client at the end of the queue."""
 
     def __init__(self, http: Http, location_id: str, *, urgency: int = 0, fields: FieldBook | None = None) -> None:
-        self._http, self.location_id, self._urgency = http, location_id, urgency
+        super().__init__(http, location_id, urgency=urgency)
         self._fields = fields or FieldBook(self._load_custom_fields)
 
     def for_bulk(self) -> "GhlClient":
@@ -63,7 +52,7 @@ class GhlClient:
     async def get_contact(self, contact_id: str) -> GhlContact:
         """The contact; Gone when it was deleted (GHL says 400, not 404)."""
         answer = await self._call("GET", CONTACTS_VERSION, "contacts", contact_id)
-        return read_as(GhlContact, member(answer, "contact"), destination=self._http.destination)
+        return self._read(GhlContact, member(answer, "contact"))
 
     async def search_contacts_changed(
         self, since: datetime, until: datetime, *, search_after: Sequence[JsonValue] | None = None, page_limit: int = 100
@@ -85,7 +74,7 @@ class GhlClient:
         return self._page(answer)
 
     def _page(self, answer: Json) -> ContactPage:
-        contacts = tuple(read_as(GhlContact, item, destination=self._http.destination) for item in self._list(answer, "contacts"))
+        contacts = self._read_all(GhlContact, answer, "contacts")
         if contacts and not contacts[-1].search_after:
             raise Failed(self._http.destination, "the search result does not say where its next page begins")
         total = member(answer, "total")
@@ -98,14 +87,18 @@ class GhlClient:
         """
         body = {**await self._contact_body(write), "locationId": self.location_id}
         answer = await self._call("POST", CONTACTS_VERSION, "contacts", "upsert", json=body)
-        contact = read_as(GhlContact, member(answer, "contact"), destination=self._http.destination)
+        contact = self._read(GhlContact, member(answer, "contact"))
         return Upserted(contact, member(answer, "new") is True)
 
     async def update_contact(self, contact_id: str, write: ContactWrite) -> GhlContact:
         """Sets the given fields, leaves all others and the tags alone."""
         body = await self._contact_body(write)
         answer = await self._call("PUT", CONTACTS_VERSION, "contacts", contact_id, json=body)
-        return read_as(GhlContact, member(answer, "contact"), destination=self._http.destination)
+        return self._read(GhlContact, member(answer, "contact"))
+
+    async def delete_contact(self, contact_id: str) -> None:
+        """Deletes the contact with its notes and tasks; Gone when it was not there (GHL says 400, not 404)."""
+        await self._call("DELETE", CONTACTS_VERSION, "contacts", contact_id)
 
     async def add_tags(self, contact_id: str, tags: Sequence[str]) -> tuple[str, ...]:
         """Adds tags, keeps the others; may be repeated. Returns what GHL lists in its answer."""
@@ -124,18 +117,18 @@ class GhlClient:
     async def list_notes(self, contact_id: str) -> tuple[GhlNote, ...]:
         """All notes of the contact."""
         answer = await self._call("GET", NOTES_VERSION, "contacts", contact_id, "notes")
-        return tuple(read_as(GhlNote, note, destination=self._http.destination) for note in self._list(answer, "notes"))
+        return self._read_all(GhlNote, answer, "notes")
 
     async def create_note(self, contact_id: str, body: str, *, title: str | None = None, user_id: str | None = None) -> GhlNote:
         """Writes a note. Not idempotent: after a lost answer look for the marker in list_notes()."""
-        json = _given(body=body, title=title, userId=user_id)
+        json = given(body=body, title=title, userId=user_id)
         answer = await self._call("POST", NOTES_VERSION, "contacts", contact_id, "notes", json=json)
-        return read_as(GhlNote, member(answer, "note"), destination=self._http.destination)
+        return self._read(GhlNote, member(answer, "note"))
 
     async def list_tasks(self, contact_id: str) -> tuple[GhlTask, ...]:
         """All tasks of the contact, open and completed."""
         answer = await self._call("GET", TASKS_VERSION, "contacts", contact_id, "tasks")
-        return tuple(read_as(GhlTask, task, destination=self._http.destination) for task in self._list(answer, "tasks"))
+        return self._read_all(GhlTask, answer, "tasks")
 
     async def create_task(
         self,
@@ -148,9 +141,9 @@ class GhlClient:
         completed: bool = False,
     ) -> GhlTask:
         """Writes a task. Not idempotent: after a lost answer look for the marker in list_tasks()."""
-        json = _given(title=title, dueDate=iso_utc(due_at), completed=completed, body=body, assignedTo=assigned_to)
+        json = given(title=title, dueDate=iso_utc(due_at), completed=completed, body=body, assignedTo=assigned_to)
         answer = await self._call("POST", TASKS_VERSION, "contacts", contact_id, "tasks", json=json)
-        return read_as(GhlTask, member(answer, "task"), destination=self._http.destination)
+        return self._read(GhlTask, member(answer, "task"))
 
     async def custom_fields(self) -> tuple[GhlCustomField, ...]:
         """The custom fields of contacts at this location; at most an hour old, usually without a call."""
@@ -162,23 +155,7 @@ class GhlClient:
 
     async def _load_custom_fields(self) -> tuple[GhlCustomField, ...]:
         answer = await self._call("GET", LOCATIONS_VERSION, "locations", self.location_id, "customFields", params={"model": "contact"})
-        return tuple(read_as(GhlCustomField, field, destination=self._http.destination) for field in self._list(answer, "customFields"))
-
-    async def get_appointment(self, appointment_id: str) -> GhlAppointment:
-        """The appointment as it is now."""
-        answer = await self._call("GET", CALENDARS_VERSION, "calendars", "events", "appointments", appointment_id)
-        return read_as(GhlAppointment, member(answer, "event"), destination=self._http.destination)
-
-    async def create_appointment(self, contact_id: str, write: AppointmentWrite) -> GhlAppointment:
-        """Books an appointment; calendar_id and starts_at are needed. Not idempotent."""
-        body = {**write.body(), "contactId": contact_id, "locationId": self.location_id}
-        answer = await self._call("POST", CALENDARS_VERSION, "calendars", "events", "appointments", json=body)
-        return read_as(GhlAppointment, answer, destination=self._http.destination)
-
-    async def update_appointment(self, appointment_id: str, write: AppointmentWrite) -> GhlAppointment:
-        """Sets the given fields; cancelling is the status `cancelled`. May be repeated."""
-        answer = await self._call("PUT", CALENDARS_VERSION, "calendars", "events", "appointments", appointment_id, json=write.body())
-        return read_as(GhlAppointment, answer, destination=self._http.destination)
+        return self._read_all(GhlCustomField, answer, "customFields")
 
     async def _contact_body(self, write: ContactWrite) -> dict[str, object]:
         """The members of a contact, custom fields by id: the published schema demands ids, whatever its text says about keys."""
@@ -190,27 +167,3 @@ class GhlClient:
         if field is None:
             raise Refused(self._http.destination, "the location has no such custom field; create it there", details=(name,))
         return field.id
-
-    def _list(self, answer: Json, name: str) -> list[Json]:
-        """The list, which has to be there: taken for empty, it would end a walk early or make a lost effect look undone."""
-        found = member(answer, name)
-        if not isinstance(found, list):
-            raise Failed(self._http.destination, f"the answer has no list of {name}")
-        return found
-
-    async def _call(
-        self, method: str, version: str, *segments: str, params: Params | None = None, json: Mapping[str, object] | None = None
-    ) -> Json:
-        path = self._http.path(*segments)
-        return await self._http.call(method, path, params=params, json=json, headers={"version": version}, urgency=self._urgency)
-
-
-def iso_utc(at: datetime) -> str:
-    """A time as GHL writes them, in UTC with milliseconds: 2026-11-01T00:00:00.000Z."""
-    if at.tzinfo is None:
-        raise ValueError("a time needs a zone")
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _given(**members: object) -> dict[str, object]:
-    return {name: value for name, value in members.items() if value is not None}

@@ -1,4 +1,4 @@
-"""What GoHighLevel means by its refusals. Pure; both of its error envelopes, and a 401 that has four meanings.
+"""What GoHighLevel means by its refusals. Pure; both of its error envelopes, a 401 that has four meanings, and its token endpoint.
 
 {"statusCode": n, "message": text or [text], "error": text, "traceId": text}
 {"error": {"code": text, "message": text, "details": {…}, "resolution": text}}      (some v3 endpoints)
@@ -9,12 +9,16 @@ from http import HTTPStatus
 from typing import Final
 
 from dispatcher.clients.answer import Answer, Json, by_status, member
-from dispatcher.errors import Forbidden, Gone, Misused, Refused, RemoteError
+from dispatcher.errors import ConsentLost, Forbidden, Gone, Misused, Refused, RemoteError, Suspended, WrongToken
 
-# Lower-case pieces of the messages; the rest of a 401 means a dead token or one of the wrong class.
+# Lower-case pieces of the messages; the rest of a 401 means a dead token.
 _VERSION: Final = ("version header", "invalid api version")
 _SCOPE: Final = ("not authorized for this scope",)
+_CLASS: Final = ("user type mismatch", "authclass type is not allowed")
 _PAUSED: Final = ("location is not active",)
+_NO_GRANT: Final = ("invalid grant", "invalid_grant")
+_NO_CODE: Final = ("authorization code",)
+_OUR_FORM: Final = ("invalid parameter", "missing parameter")
 _NOT_FOUND: Final = re.compile(r"\bwith id \S{1,100} not found\b|\bnot found\W*$")
 _ID: Final = re.compile(r"[\w-]{1,64}", re.ASCII)
 
@@ -28,8 +32,10 @@ def classify_ghl(answer: Answer) -> RemoteError:
         return Misused(to, message, status=status, details=details)
     if status == 401 and any(piece in said for piece in _SCOPE):
         return Forbidden(to, message, status=status, details=details)
+    if status in (400, 401) and any(piece in said for piece in _CLASS):
+        return WrongToken(to, message, status=status, details=details)
     if status == 400 and any(piece in said for piece in _PAUSED):
-        return Forbidden(to, message, status=status, details=details)
+        return Suspended(to, message, status=status, details=details)
     duplicate_of = member(answer.body, "meta", "contactId")
     if status == 400 and isinstance(duplicate_of, str) and _ID.fullmatch(duplicate_of):
         return Refused(to, message, status=status, details=details, duplicate_of=duplicate_of)
@@ -41,6 +47,23 @@ def classify_ghl(answer: Answer) -> RemoteError:
         # GHL once answered 422 to a create that it had carried out: whether it happened is not known.
         return Refused(to, message, status=status, details=details, happened=None)
     return by_status(answer, message, details=details)
+
+
+def classify_ghl_oauth(answer: Answer) -> RemoteError:
+    """The error that an answer of GHL's token endpoint means.
+
+    "Invalid grant" covers a refresh token that is wrong, ran out or was used before; a code has 401 and words of its own.
+    """
+    to, status = answer.destination, answer.status
+    message, details = _read(answer)
+    said = " ".join((message, *details)).lower()
+    if status in (400, 401) and any(piece in said for piece in _NO_GRANT):
+        return ConsentLost(to, message, status=status, details=details)
+    if status in (400, 401) and any(piece in said for piece in _NO_CODE):
+        return Refused(to, message, status=status, details=details)
+    if status == 400 and any(piece in said for piece in _OUR_FORM):
+        return Misused(to, message, status=status, details=details)
+    return classify_ghl(answer)
 
 
 def _read(answer: Answer) -> tuple[str, tuple[str, ...]]:

@@ -14,6 +14,7 @@ from pydantic import AliasChoices, AwareDatetime, BaseModel, BeforeValidator, Co
 from pydantic.alias_generators import to_camel
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LARGEST: Final = 2**53
 _YEAR_FIRST: Final = re.compile(r"([0-9]{4})[-/._]([0-9]{1,2})[-/._]([0-9]{1,2})")
 _MONTH_FIRST: Final = re.compile(r"([0-9]{1,2})[-/._]([0-9]{1,2})[-/._]([0-9]{4})")
 
@@ -79,11 +80,16 @@ def _identified(value: object) -> list[object]:
     return [item for item in _objects(value) if isinstance(item, dict) and isinstance(item.get("id"), str) and item["id"]]
 
 
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST else None
+
+
 Id: TypeAlias = Annotated[str, Field(min_length=1)]
 Text: TypeAlias = Annotated[str | None, BeforeValidator(_text)]
 Instant: TypeAlias = Annotated[datetime | None, BeforeValidator(instant)]
 Birthday: TypeAlias = Annotated[date | None, BeforeValidator(birthday)]
 Flag: TypeAlias = Annotated[bool, BeforeValidator(lambda value: value is True)]
+Number: TypeAlias = Annotated[float | None, BeforeValidator(_number)]
 Texts: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_texts)]
 
 
@@ -171,10 +177,48 @@ class GhlAppointment(Read):
     assigned_user_id: Text = None
     address: Text = None
     notes: Text = None
+    description: Text = None
     starts_at: Instant = Field(default=None, validation_alias=AliasChoices("startTime", "starts_at"))
     ends_at: Instant = Field(default=None, validation_alias=AliasChoices("endTime", "ends_at"))
     date_added: Instant = None
     date_updated: Instant = None
+
+
+class GhlCalendar(Read):
+    """`is_active` False: a draft, which takes no bookings."""
+
+    id: Id
+    name: Text = None
+    location_id: Text = None
+    type: Text = Field(default=None, validation_alias=AliasChoices("calendarType", "type"))
+    is_active: Annotated[bool, BeforeValidator(lambda value: value is not False)] = True
+
+
+class GhlStage(Read):
+    id: Id
+    name: Text = None
+
+
+class GhlPipeline(Read):
+    id: Id
+    name: Text = None
+    location_id: Text = None
+    stages: Annotated[tuple[GhlStage, ...], BeforeValidator(_identified)] = ()
+
+
+class GhlOpportunity(Read):
+    id: Id
+    location_id: Text = None
+    contact_id: Text = None
+    name: Text = None
+    status: Text = None
+    pipeline_id: Text = None
+    pipeline_stage_id: Text = None
+    monetary_value: Number = None
+    assigned_to: Text = None
+    source: Text = None
+    created_at: Instant = None
+    updated_at: Instant = None
 
 
 class Write(BaseModel):

@@ -1,52 +1,86 @@
-"""GHL contact events → crm.leads. The webhook is a hint: the contact is fetched, and applied only if it is newer."""
+"""GHL contact events → crm.contacts. The webhook is a hint: the contact is fetched, and applied if it is newer and no echo."""
 
+from datetime import datetime
+from typing import Final, assert_never
+
+from dispatcher.clients.accounts import location_of
+from dispatcher.clients.ghl import GhlClient
 from dispatcher.clients.ghl_models import GhlContact
 from dispatcher.context import Context
-from dispatcher.errors import Gone
+from dispatcher.errors import Forbidden, Gone
 from dispatcher.outcome import Done, Outcome, Settled, Skipped
 from outbox.event import Claimed
-from outbox.store import leads
-from outbox.store.leads import Lead
+from outbox.log import get_logger
+from outbox.store import contacts
+from outbox.store.contacts import Contact
+from outbox.store.ghl_appointments import How
 
-LANE = "ghl:contact:"
+log = get_logger(__name__)
+LANE: Final = "ghl:contact:"
+OF_CONTACTS: Final = "contact."  # how GHL begins the key of a contact's field
 
 
-async def refresh_lead(event: Claimed, ctx: Context) -> Outcome | Settled:
-    """Bring the lead of this contact to what GHL says now; a contact that GHL no longer has is marked as deleted."""
+async def refresh_contact(event: Claimed, ctx: Context) -> Outcome | Settled:
+    """Bring our row of this contact to what GHL says now; a contact that GHL no longer has is marked as deleted."""
     if event.lane is None or not event.lane.startswith(LANE):
         return Skipped("the event names no contact")
     contact_id = event.lane.removeprefix(LANE)
-    try:
-        contact = await ctx.ghl.get_contact(contact_id)
-    except Gone:
-        async with ctx.transaction() as tx:
-            deleted = await leads.mark_deleted(tx.connection, contact_id)
-            return await tx.settle(Done({"lead": "deleted"}) if deleted else Skipped("the contact is gone from GHL and was no lead here"))
+    ghl = await ctx.ghl_for(location_of(event))
+    contact = await fetched(ghl, contact_id, fallback_at=event.staged_at)
     async with ctx.transaction() as tx:
-        created = await leads.apply(tx.connection, lead_of(contact, fallback=event))
-        if created is None:
-            return await tx.settle(Skipped("the lead is as new as GHL's contact"))
-        return await tx.settle(Done({"lead": "created" if created else "updated"}))
+        if contact is None:
+            deleted = await contacts.mark_deleted(tx.connection, contact_id, location_id=ghl.location_id)
+            return await tx.settle(
+                Done({"contact": "deleted"}) if deleted else Skipped("the contact is gone from GHL and was not known here")
+            )
+        applied = await contacts.apply(tx.connection, contact)
+        match applied.how:
+            case How.CREATED | How.UPDATED:
+                return await tx.settle(Done({"contact": applied.how.value}))
+            case How.ECHO:
+                return await tx.settle(Skipped(f"echo of #{applied.echo_of}"))
+            case How.UNCHANGED:
+                return await tx.settle(Skipped("the contact is as new as GHL's"))
+            case _:
+                assert_never(applied.how)
 
 
-def lead_of(contact: GhlContact, *, fallback: Claimed) -> Lead:
-    """The lead that a contact is. A contact that states no time of change counts as changed when its event was staged."""
-    return Lead(
+async def fetched(ghl: GhlClient, contact_id: str, *, fallback_at: datetime) -> Contact | None:
+    """The contact as GHL shows it now; None: it was deleted. One that states no time of change counts as changed at `fallback_at`."""
+    try:
+        shown = await ghl.get_contact(contact_id)
+    except Gone:
+        return None
+    return contact_of(shown, keys=await _keys(ghl, shown), fallback_at=fallback_at)
+
+
+def contact_of(contact: GhlContact, *, keys: dict[str, str], fallback_at: datetime) -> Contact:
+    """The row that a contact is; `keys` of its custom fields by their ids."""
+    return Contact(
         ghl_contact_id=contact.id,
-        changed_at=contact.date_updated or contact.date_added or fallback.staged_at,
+        changed_at=contact.date_updated or contact.date_added or fallback_at,
         location_id=contact.location_id,
-        first_name=_text(contact.first_name),
-        last_name=_text(contact.last_name),
-        email=_text(contact.email),
-        phone=_text(contact.phone),
-        company=_text(contact.company_name),
-        source=_text(contact.source),
-        tags=tuple(clean for tag in contact.tags if (clean := _text(tag))),
-        custom_fields={field.id: field.value for field in contact.custom_fields},
+        first_name=contact.first_name or None,
+        last_name=contact.last_name or None,
+        email=contact.email or None,
+        phone=contact.phone or None,
+        company=contact.company_name or None,
+        source=contact.source or None,
+        tags=tuple(tag for tag in contact.tags if tag),
+        custom_fields={keys.get(field.id, field.id): field.value for field in contact.custom_fields},
         added_at=contact.date_added,
     )
 
 
-def _text(value: str | None) -> str | None:
-    """Without NUL, which Postgres cannot keep in a text."""
-    return value.replace("\x00", "") if value else None
+async def _keys(ghl: GhlClient, contact: GhlContact) -> dict[str, str]:
+    """The keys of its fields as apps name them (`appointment_status`); of a field without one, or if we may not ask, there is none."""
+    keys: dict[str, str] = {}
+    try:
+        for value in contact.custom_fields:
+            field = await ghl.custom_field(value.id)
+            if field is not None and field.key:
+                keys[field.id] = field.key.removeprefix(OF_CONTACTS)
+    except Forbidden as problem:
+        log.warning("custom fields are kept by their ids", destination=ghl.destination, problem=problem)
+        return {}
+    return keys

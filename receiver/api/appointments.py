@@ -1,22 +1,24 @@
 """Appointments for an app that keeps none of its own: the row and its event in one transaction (P3).
 
+What its life allows and what slot is free, the database decides, for every writer; a refusal is a 409 that says what would go.
+
 scheduled ─▶ confirmed ─▶ completed
     │  └────────┼────────────▲
     └───────────┴─▶ cancelled          cancelled and completed are ends; other fields may still be changed
 """
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 from uuid import UUID, uuid5
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from outbox import kinds
 from outbox.db import Record
-from outbox.errors import KeyReused
+from outbox.errors import IllegalTransition, KeyReused, SlotTaken
 from outbox.event import Event
 from outbox.kinds import TRANSITIONS, AppointmentChange, AppointmentStatus
 from outbox.staging import stage
-from outbox.store import appointments, events
+from outbox.store import appointments, contacts, events
 from outbox.timeline import iso
 from receiver.api.operation import (
     Answer,
@@ -40,6 +42,9 @@ from receiver.errors import Problem, conflict, invalid, not_found
 # An appointment made under an Idempotency-Key has an id that follows from the key, so that a repeat finds it.
 _IDS = UUID("3f1c8f6e-2b4a-5d0e-9a57-6f2d1c0b8e44")
 
+Resource = Annotated[Text, StringConstraints(max_length=200)]
+_EXCLUSIVE = "What can be booked once at a time: a chair, a room, a person. Two that stand cannot overlap. null: nothing is exclusive."
+
 
 class AppointmentTold(Told):
     starts_at: Moment
@@ -47,6 +52,9 @@ class AppointmentTold(Told):
     title: Text
     contact_id: Text | None = Field(None, description="The GHL contact; null: not linked, so nothing is told to GHL.")
     notes: LongText | None = None
+    location_id: Text | None = Field(None, description="The GHL location, which stays; null: the default one.")
+    calendar_id: Text | None = Field(None, description="The GHL calendar; null: the default one, if any.")
+    resource: Resource | None = Field(None, description=_EXCLUSIVE)
     status: Literal["scheduled", "confirmed"] = "scheduled"
 
     @model_validator(mode="after")
@@ -62,6 +70,8 @@ class AppointmentPatch(Told):
     title: Text | None = None
     contact_id: Text | None = Field(None, description="null unlinks it.")
     notes: LongText | None = Field(None, description="null clears them.")
+    calendar_id: Text | None = Field(None, description="null: the default one, if any.")
+    resource: Resource | None = Field(None, description=_EXCLUSIVE)
     status: AppointmentStatus | None = None
 
     @model_validator(mode="after")
@@ -80,6 +90,11 @@ class AppointmentSaid(Said):
     contact_id: str | None
     title: str
     notes: str | None
+    location_id: str | None
+    calendar_id: str | None
+    resource: str | None
+    ghl_appointment_id: str | None = Field(description="null: not in a calendar of GHL, as far as we know.")
+    ghl_status: str | None = Field(description="GHL's own word, when GHL last showed it.")
     created_at: Time
     updated_at: Time
 
@@ -92,6 +107,10 @@ class AppointmentDone(Said):
 class AppointmentsAsked(Asked):
     status: AppointmentStatus | None = None
     contact_id: Text | None = None
+    resource: Resource | None = None
+    location_id: Text | None = None
+    starts_from: Moment | None = Field(None, description="Only those that start then or later.")
+    starts_before: Moment | None = Field(None, description="Only those that start earlier.")
     before: Moment | None = Field(None, description="Only those created before this time: next_before of the page before.")
     limit: Limit = 50
 
@@ -127,6 +146,8 @@ async def create(call: Call[NoQuery, AppointmentTold]) -> Answer:
                 await call.note(connection, "create appointment", target=row["id"], event_id=event_id)
     except KeyReused:
         raise conflict("key-reused", "This Idempotency-Key was used for another appointment; use a new one.") from None
+    except SlotTaken as taken:
+        raise _taken(taken) from None
     return Answer(
         AppointmentDone(appointment=_said(row), event_id=event_id),
         status=200 if duplicate else 201,
@@ -142,14 +163,20 @@ async def change(call: Call[NoQuery, AppointmentPatch]) -> Answer:
         before = await appointments.lock(connection, appointment_id)
         if before is None:
             raise _unknown(appointment_id)
-        after = {name: given.get(name, before[name]) for name in ("status", "starts_at", "ends_at", "contact_id", "title", "notes")}
-        after["status"] = AppointmentStatus(after["status"])
+        after = {name: given.get(name, before[name]) for name in appointments.FIELDS}
         if all(after[name] == before[name] for name in after):
             return Answer(AppointmentDone(appointment=_said(before), event_id=None))
         if after["ends_at"] <= after["starts_at"]:
             raise invalid([{"field": "ends_at", "message": "ends_at must be after starts_at"}])
-        word = _word(AppointmentStatus(before["status"]), after["status"])
-        row = await appointments.change(connection, appointment_id, **{**after, "status": str(after["status"])})
+        try:
+            row = await appointments.change(connection, appointment_id, **after)
+        except IllegalTransition as problem:
+            raise conflict("transition", str(problem), allowed=sorted(TRANSITIONS[AppointmentStatus(before["status"])])) from None
+        except SlotTaken as taken:
+            raise _taken(taken) from None
+        word = "updated" if row["status"] == before["status"] else row["status"]
+        if word == AppointmentStatus.COMPLETED and row["contact_id"] is not None:
+            await contacts.mark_customer(connection, row["contact_id"], row["starts_at"])
         event_id: int = await stage(connection, _event(word, row, previous=before))
         await call.note(connection, f"appointment {word}", target=appointment_id, event_id=event_id)
     return Answer(AppointmentDone(appointment=_said(row), event_id=event_id))
@@ -167,20 +194,17 @@ async def one(call: Call[NoQuery, NoBody]) -> Answer:
 async def find(call: Call[AppointmentsAsked, NoBody]) -> Answer:
     """Newest first, by when they were made."""
     asked = call.query
-    rows = await appointments.find(call.desk.pool, status=asked.status, contact_id=asked.contact_id, before=asked.before, limit=asked.limit)
+    filters = asked.model_dump(exclude={"before", "limit"})
+    rows = await appointments.find(call.desk.pool, **filters, before=asked.before, limit=asked.limit)
     next_before = rows[-1]["created_at"].isoformat() if len(rows) == asked.limit else None
     return Answer(AppointmentPage(appointments=[_said(row) for row in rows], next_before=next_before))
 
 
-def _word(before: AppointmentStatus, after: AppointmentStatus) -> str:
-    """What the change is called. Raises Problem (409) when the life of an appointment does not allow it."""
-    if after is before:
-        return "updated"
-    allowed = sorted(TRANSITIONS[before])
-    if after not in allowed:
-        then = f"it can become {' or '.join(allowed)}" if allowed else "that is an end"
-        raise conflict("transition", f"An appointment that is {before} cannot become {after}; {then}.", allowed=allowed)
-    return str(after)
+def _taken(taken: SlotTaken) -> Problem:
+    """409, naming the appointment that has the slot, unless it went away while we looked."""
+    who = None if taken.appointment_id is None else str(taken.appointment_id)
+    conflicting = None if who is None else {"id": who, "starts_at": iso(taken.starts_at), "ends_at": iso(taken.ends_at)}
+    return conflict("slot-taken", f"{taken}.", resource=taken.resource, conflict=conflicting)
 
 
 def _event(word: str, row: Record | dict[str, object], *, previous: Record | None = None, key: str | None = None) -> Event:
@@ -189,8 +213,7 @@ def _event(word: str, row: Record | dict[str, object], *, previous: Record | Non
 
 
 def _fact(row: Record | dict[str, object]) -> kinds.Appointment:
-    names = ("status", "starts_at", "ends_at", "contact_id", "title", "notes")
-    return kinds.Appointment.model_validate({"id": str(row["id"]), **{name: row[name] for name in names}})
+    return kinds.Appointment.model_validate({"id": str(row["id"]), **{name: row[name] for name in appointments.FIELDS}})
 
 
 def _said(row: Record) -> AppointmentSaid:
@@ -202,6 +225,11 @@ def _said(row: Record) -> AppointmentSaid:
         contact_id=row["contact_id"],
         title=row["title"],
         notes=row["notes"],
+        location_id=row["location_id"],
+        calendar_id=row["calendar_id"],
+        resource=row["resource"],
+        ghl_appointment_id=row["ghl_appointment_id"],
+        ghl_status=row["ghl_status"],
         created_at=iso(row["created_at"]) or "",
         updated_at=iso(row["updated_at"]) or "",
     )
@@ -230,7 +258,10 @@ OPERATIONS: Table = (
         AppointmentTold,
         AppointmentDone,
         status=201,
-        also={200: "The Idempotency-Key is known: the same appointment", 409: "The Idempotency-Key was used for another"},
+        also={
+            200: "The Idempotency-Key is known: the same appointment",
+            409: "The resource is taken: `conflict` names by which appointment and when; or the Idempotency-Key was used for another",
+        },
         takes_key=True,
     ),
     Operation("GET", "/api/appointments/{id}", "One appointment", Role.VIEWER, one, NoQuery, NoBody, AppointmentSaid),
@@ -243,6 +274,8 @@ OPERATIONS: Table = (
         NoQuery,
         AppointmentPatch,
         AppointmentDone,
-        also={409: "Its life does not allow this status; `allowed` lists what it does"},
+        also={
+            409: "Its life does not allow this status: `allowed` lists what it does; or the resource is taken: `conflict` names by which"
+        },
     ),
 )

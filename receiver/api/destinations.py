@@ -25,7 +25,7 @@ from receiver.api.operation import (
 from receiver.config import Role
 from receiver.errors import not_found
 
-NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
+NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}(?::[A-Za-z0-9_-]{1,64})?")  # also one account of a provider, such as ghl:<location>
 MOST_COUNTED = 1000
 USUAL = ("ghl", "notion")  # listed even before anything ever happened to them
 

@@ -104,9 +104,16 @@ def _operation(operation: Operation[Any, Any], refs: dict[type[BaseModel], Any])
     return described
 
 
+def _kind(path: str) -> str:
+    """Of an answer without a model."""
+    if path.startswith("/api/oauth/"):
+        return "text/html"
+    return "text/plain" if path == "/metrics" else "application/json"
+
+
 def _responses(operation: Operation[Any, Any], refs: dict[type[BaseModel], Any]) -> dict[str, Any]:
     if operation.says is None:
-        content: dict[str, Any] = {"text/plain": {}} if operation.path == "/metrics" else {"application/json": {}}
+        content: dict[str, Any] = {_kind(operation.path): {}}
     else:
         content = {"application/json": {"schema": refs[operation.says]}}
     responses: dict[str, Any] = {str(operation.status): {"description": operation.summary, "content": content}}

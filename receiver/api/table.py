@@ -3,7 +3,7 @@
 from starlette.routing import Route
 
 from receiver import health
-from receiver.api import appointments, audit, dead_letters, destinations, events, front_door, openapi
+from receiver.api import appointments, audit, dead_letters, destinations, events, front_door, oauth, openapi
 from receiver.api.endpoint import Endpoint
 from receiver.api.operation import NoBody, NoQuery, Operation, Table
 from receiver.api.webhook_docs import WEBHOOKS
@@ -19,6 +19,7 @@ def build_table() -> Table:
         *dead_letters.OPERATIONS,
         *destinations.OPERATIONS,
         *appointments.OPERATIONS,
+        *oauth.OPERATIONS,
         *audit.OPERATIONS,
     )
     described = Operation("GET", "/openapi.json", "This description", None, openapi.serve(lambda: whole), NoQuery, NoBody)

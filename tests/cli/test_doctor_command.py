@@ -1,6 +1,7 @@
 """`postroom doctor`: says what is set up, what works, what is wrong and what to do, and its exit code agrees."""
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from starlette.applications import Starlette
 
 from outbox import Event, stage
 from outbox.seal import Sealer, fingerprint, new_key
-from outbox.store import destinations, handshakes
+from outbox.store import connections, destinations, handshakes
 from outbox.testing import Postroom
 from simulators.ghl import GhlSimulator
 from simulators.notion import NotionSimulator
@@ -32,7 +33,7 @@ async def test_an_empty_system_is_well_and_says_what_is_switched_off(command: Co
     assert ended.json()["ok"]
     assert standing(ended, "database") == ["fine"]
     assert standing(ended, "from ghl") == ["fine"]
-    for area in ("encryption", "operators", "from ghl-workflow", "from notion", "to ghl", "to notion", "dispatchers"):
+    for area in ("encryption", "operators", "from ghl-workflow", "from notion", "ghl app", "to ghl", "to notion", "dispatchers"):
         assert standing(ended, area) == ["off"], area
     assert "doctor --new-key" in says(ended, "encryption")
 
@@ -93,6 +94,41 @@ async def test_half_of_ghls_settings_is_wrong_and_names_the_other_half(command: 
     ended = command("doctor", "--no-calls", "--json", **{name: "pit-invented"})
     assert ended.code == 1
     assert "is not" in says(ended, "to ghl")
+
+
+APP = {"GHL_CLIENT_ID": "0123456789abcdef01234567-x1", "GHL_CLIENT_SECRET": "invented-client-secret"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected", "words"),
+    [
+        ({"GHL_CLIENT_ID": "x-1"}, "wrong", "GHL_CLIENT_SECRET is not"),
+        ({"GHL_CLIENT_SECRET": "x"}, "wrong", "GHL_CLIENT_ID is not"),
+        (APP, "wrong", "POSTROOM_ENCRYPTION_KEYS"),
+        (APP | {"POSTROOM_ENCRYPTION_KEYS": new_key()}, "off", "POSTROOM_PUBLIC_URL"),
+        (
+            APP | {"POSTROOM_ENCRYPTION_KEYS": new_key(), "POSTROOM_PUBLIC_URL": "https://postroom.example.com/"},
+            "fine",
+            "https://postroom.example.com/api/oauth/ghl/callback",
+        ),
+    ],
+)
+async def test_the_app_at_ghl_is_found_with_what_it_lacks(command: Command, variables: dict[str, str], expected: str, words: str) -> None:
+    ended = command("doctor", "--no-calls", "--json", **variables)
+    assert standing(ended, "ghl app") == [expected]
+    assert words in says(ended, "ghl app")
+    assert "invented" not in ended.out
+
+
+async def test_a_location_that_waits_for_its_consent_is_pointed_at(command: Command, postroom: Postroom) -> None:
+    given: dict[str, Any] = {"provider": "ghl", "company_id": None, "label": None, "at": datetime.now(UTC)}
+    await connections.install(postroom.pool, "ghl:Cork", account="Cork", why="waits for a consent", **given)
+    await connections.connect(postroom.pool, "ghl:Dublin", account="Dublin", sealed=b"x", expires_in_s=60, **given)
+    ended = command("doctor", "--no-calls", "--json", GHL_LOCATION_ID="Dublin", **APP, POSTROOM_ENCRYPTION_KEYS=new_key())
+    assert ended.code == 0
+    assert (standing(ended, "to ghl:Cork"), standing(ended, "connections")) == (["warn"], ["fine"])
+    assert "postroom connect ghl" in says(ended, "to ghl:Cork")
+    assert "Dublin goes by its consent" in says(ended, "to ghl")
 
 
 async def test_events_that_wait_for_a_dispatcher_are_wrong(command: Command, postroom: Postroom) -> None:

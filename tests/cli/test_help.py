@@ -12,6 +12,7 @@ GROUPS = {
     "dead": ("groups", "show", "retry", "discard"),
     "destinations": ("pause", "resume"),
     "handshake": ("show", "promote"),
+    "connect": ("ghl",),
     "send": ("ghl", "notion", "ghl-workflow", "standard"),
 }
 PATHS = [(name,) for name in COMMANDS] + [(group, name) for group, names in GROUPS.items() for name in names]

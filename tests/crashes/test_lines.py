@@ -13,7 +13,7 @@ from tests.crashes.world import World
 Keep = Callable[[Row], None]
 HERE = ".venv/bin/pytest tests/crashes/test_lines.py"
 FAMILIES = {"dispatcher": "database line of a dispatcher", "receiver": "database line of a receiver", "provider": "line to a provider"}
-ANSWERS_WITHIN_S = 6.0  # a receiver without its database: after 3 s it says so, and some for a busy machine
+ANSWERS_WITHIN_S = 10.0  # a receiver without its database says so after 3 s; the rest is for a busy machine
 SHORT = (("dispatcher", "cut"), ("dispatcher", "half-open-here"), ("receiver", "stalled"), ("provider", "losing"))
 LONG = [
     *(("dispatcher", name) for name in FAULTS if name != "silent-for-40-s"),

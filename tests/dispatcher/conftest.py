@@ -1,11 +1,38 @@
 """What all tests of the dispatcher share."""
 
+from typing import Any
+
+import httpx
 import pytest
 
 from dispatcher import effects
+from dispatcher.config import DispatcherSettings
+from simulators.ghl import GhlSimulator
+from simulators.samples import DEMO_CALENDAR_ID
 
 
 @pytest.fixture(autouse=True)
 def a_far_side_that_is_quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A simulator has done a request before its next one is answered: no need to wait before a lost effect is looked for."""
     monkeypatch.setattr(effects, "SETTLING_S", 0.0)
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[httpx.Request]:
+    """Every request that goes out."""
+    requests: list[httpx.Request] = []
+    real = httpx.AsyncClient.send
+
+    async def recorded(self: httpx.AsyncClient, request: httpx.Request, **kwargs: Any) -> httpx.Response:
+        requests.append(request)
+        return await real(self, request, **kwargs)
+
+    monkeypatch.setattr(httpx.AsyncClient, "send", recorded)
+    return requests
+
+
+@pytest.fixture
+def booking(simulated: DispatcherSettings, ghl: tuple[GhlSimulator, str]) -> DispatcherSettings:
+    """With a default calendar, and the contact c1."""
+    ghl[0].put_contact("c1")
+    return simulated.model_copy(update={"ghl_default_calendar_id": DEMO_CALENDAR_ID})

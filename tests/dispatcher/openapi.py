@@ -64,8 +64,12 @@ class OpenApi:
             return ["a body is sent where none is declared"] if request.content else []
         if not request.content:
             return ["the body is missing"] if declared.get("required") else []
-        schema = self._schema(declared["content"]["application/json"]["schema"])
-        errors = Draft202012Validator(schema).iter_errors(json.loads(request.content))
+        kind = request.headers.get("content-type", "").partition(";")[0]
+        if kind not in declared["content"]:
+            return [f"the body is {kind}, which is not declared"]
+        schema = self._schema(declared["content"][kind]["schema"])
+        sent = json.loads(request.content) if kind == "application/json" else dict(parse_qsl(request.content.decode(), strict_parsing=True))
+        errors = Draft202012Validator(schema).iter_errors(sent)
         return [f"{error.json_path}: {error.message}" for error in errors if not error.json_path.startswith(self._unknown_to_it)]
 
     def _resolve(self, node: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -35,6 +35,12 @@ def test_no_address_survives_in_an_error_and_no_error_is_long(before: str, addre
     assert error.message.isprintable()
 
 
+def test_an_event_of_ours_is_named_and_a_number_like_it_is_not() -> None:
+    assert scrub("echo of #1427922007097423") == "echo of #1427922007097423"
+    assert scrub("call #353155501004455 or 1427922007097423") == "call #[number] or [number]"
+    assert scrub("#1427922007097423@example.com") == "[e-mail]"
+
+
 def test_scrubbing_is_quick_whatever_it_is_given() -> None:
     rng = random.Random(1)
     for alphabet in ("1 ", "a@", "-", string.printable, "eyJ.", "(+"):

@@ -50,6 +50,7 @@ APPOINTMENT = {
     "endTime": "2026-11-02T17:00:00+05:30",
     "dateUpdated": "2026-11-01T00:00:00Z",
 }
+OPPORTUNITY = {"id": "opp1", "contactId": "con1", "status": "open", "monetaryValue": 40, "updatedAt": "2021-08-03T04:55:17.355Z"}
 BOOKING = AppointmentWrite(calendar_id="cal1", starts_at=AT, ends_at=AT + timedelta(hours=1), title="Visit", status=AppointmentStatus.NEW)
 
 # Every method that calls GHL: the official file, a call of it, the operation that it must use.
@@ -61,6 +62,7 @@ CALLS: dict[str, tuple[str, Callable[[GhlClient], Awaitable[object]], str]] = {
         "POST /contacts/search",
     ),
     "upsert_contact": ("contacts", lambda ghl: ghl.upsert_contact(WRITE), "POST /contacts/upsert"),
+    "delete_contact": ("contacts", lambda ghl: ghl.delete_contact("con1"), "DELETE /contacts/{contactId}"),
     "update_contact": ("contacts", lambda ghl: ghl.update_contact("con1", WRITE), "PUT /contacts/{contactId}"),
     "add_tags": ("contacts", lambda ghl: ghl.add_tags("con1", ["a"]), "POST /contacts/{contactId}/tags"),
     "remove_tags": ("contacts", lambda ghl: ghl.remove_tags("con1", ["a"]), "DELETE /contacts/{contactId}/tags"),
@@ -81,6 +83,17 @@ CALLS: dict[str, tuple[str, Callable[[GhlClient], Awaitable[object]], str]] = {
         lambda ghl: ghl.update_appointment("app1", AppointmentWrite(status=AppointmentStatus.CANCELLED)),
         "PUT /calendars/events/appointments/{eventId}",
     ),
+    "delete_appointment": ("calendars", lambda ghl: ghl.delete_appointment("app1"), "DELETE /calendars/events/{eventId}"),
+    "list_calendars": ("calendars", lambda ghl: ghl.list_calendars(), "GET /calendars/"),
+    "list_appointments": ("calendars", lambda ghl: ghl.list_appointments("cal1", AT, AT + timedelta(days=7)), "GET /calendars/events"),
+    "free_slots": ("calendars", lambda ghl: ghl.free_slots("cal1", AT, AT + timedelta(days=7)), "GET /calendars/{calendarId}/free-slots"),
+    "search_opportunities": (
+        "opportunities",
+        lambda ghl: ghl.search_opportunities(contact_id="con1", pipeline_id="pip1", start_after=("1", "opp1"), limit=10),
+        "GET /opportunities/search",
+    ),
+    "get_opportunity": ("opportunities", lambda ghl: ghl.get_opportunity("opp1"), "GET /opportunities/{id}"),
+    "list_pipelines": ("opportunities", lambda ghl: ghl.list_pipelines(), "GET /opportunities/pipelines"),
 }
 
 
@@ -107,6 +120,15 @@ def answer_everything() -> None:
         "tasks": [{"id": "tas1"}],
         "customFields": [STATUS_FIELD],
         "event": APPOINTMENT,
+        "events": [APPOINTMENT, {**APPOINTMENT, "id": "app2", "description": "postroom:1.2/book"}],
+        "calendars": [{"id": "cal1", "name": "Chairs", "calendarType": "event", "isActive": False}],
+        "2026-11-03": {"slots": ["2026-11-03T10:00:00+01:00", "2026-11-03T09:00:00+01:00", "no time", None]},
+        "2026-11-04": {"slots": None},
+        "traceId": "t",
+        "opportunity": OPPORTUNITY,
+        "opportunities": [OPPORTUNITY],
+        "meta": {"total": 1, "startAfter": 1625203104328, "startAfterId": "opp1", "nextPage": 2},
+        "pipelines": [{"id": "pip1", "name": "Sales", "stages": [{"id": "sta1", "name": "New"}, {"name": "without an id"}]}],
     }
     respx.route().respond(200, json=everything)
 
@@ -124,7 +146,7 @@ async def test_each_request_is_as_the_official_file_wants_it(method: str) -> Non
     answer_everything()
     async with client() as ghl:
         await call(ghl)
-    specs = {name: OpenApi(specs_path(f"ghl/apps/{name}.json")) for name in ("contacts", "locations", "calendars")}
+    specs = {name: OpenApi(specs_path(f"ghl/apps/{name}.json")) for name in ("contacts", "locations", "calendars", "opportunities")}
     # What a method needs to look up first (the ids of custom fields) is checked as well.
     used = [specs[recorded.request.url.path.split("/")[1]].check(recorded.request) for recorded in respx.calls]
     assert used[-1] == operation
@@ -241,7 +263,7 @@ async def test_a_task_is_due_in_utc() -> None:
     assert task.due_at == AT
 
 
-@pytest.mark.parametrize("member", ["notes", "tasks", "customFields"])
+@pytest.mark.parametrize("member", ["notes", "tasks", "customFields", "events", "calendars", "opportunities", "pipelines"])
 @respx.mock
 async def test_a_missing_list_is_not_taken_for_an_empty_one(member: str) -> None:
     respx.route().respond(200, json={"traceId": "t"})
@@ -249,6 +271,10 @@ async def test_a_missing_list_is_not_taken_for_an_empty_one(member: str) -> None
         "notes": lambda ghl: ghl.list_notes("con1"),
         "tasks": lambda ghl: ghl.list_tasks("con1"),
         "customFields": lambda ghl: ghl.custom_fields(),
+        "events": lambda ghl: ghl.list_appointments("cal1", AT, AT),
+        "calendars": lambda ghl: ghl.list_calendars(),
+        "opportunities": lambda ghl: ghl.search_opportunities(),
+        "pipelines": lambda ghl: ghl.list_pipelines(),
     }
     async with client() as ghl:
         with pytest.raises(Failed, match=f"no list of {member}"):
@@ -283,6 +309,70 @@ async def test_an_appointment_is_booked_with_its_contact_and_changed_without_it(
         await ghl.update_appointment("app1", AppointmentWrite(status=AppointmentStatus.CANCELLED))
         assert sent() == {"appointmentStatus": "cancelled"}
     assert (booked.starts_at, booked.status) == (AT, "confirmed")
+
+
+@respx.mock
+async def test_a_calendars_window_is_asked_for_in_milliseconds_and_read_with_its_descriptions() -> None:
+    answer_everything()
+    async with client() as ghl:
+        calendars = await ghl.list_calendars()
+        found = await ghl.list_appointments("cal1", AT, AT + timedelta(days=7))
+        assert dict(respx.calls.last.request.url.params) == {
+            "locationId": "loc1",
+            "calendarId": "cal1",
+            "startTime": "1793615400000",
+            "endTime": "1794220200000",
+        }
+        with pytest.raises(ValueError, match="needs a zone"):
+            await ghl.list_appointments("cal1", datetime(2026, 11, 2), AT)  # noqa: DTZ001 -- wrong on purpose
+    assert [(one.id, one.type, one.is_active) for one in calendars] == [("cal1", "event", False)]
+    assert [(one.id, one.description) for one in found] == [("app1", None), ("app2", "postroom:1.2/book")]
+
+
+@respx.mock
+async def test_free_slots_come_as_times_and_of_at_most_a_month() -> None:
+    answer_everything()
+    async with client() as ghl:
+        slots = await ghl.free_slots("cal1", AT, AT + timedelta(days=31))
+        with pytest.raises(ValueError, match="31 days"):
+            await ghl.free_slots("cal1", AT, AT + timedelta(days=32))
+    assert slots == (datetime(2026, 11, 3, 8, tzinfo=UTC), datetime(2026, 11, 3, 9, tzinfo=UTC))
+    respx.route().respond(200, json=["not", "days"])
+    async with client() as ghl:
+        with pytest.raises(Failed, match="no days"):
+            await ghl.free_slots("cal1", AT, AT)
+
+
+@respx.mock
+async def test_a_deleted_appointment_is_deleted_with_an_empty_object() -> None:
+    respx.delete(f"{BASE}/calendars/events/app1").respond(201, json={"succeeded": True})
+    async with client() as ghl:
+        await ghl.delete_appointment("app1")
+    assert respx.calls.last.request.content == b"{}"
+
+
+@respx.mock
+async def test_opportunities_come_page_by_page_until_none_is_left() -> None:
+    answer_everything()
+    async with client() as ghl:
+        page = await ghl.search_opportunities(contact_id="con1", limit=9_999)
+        assert dict(respx.calls.last.request.url.params) == {"location_id": "loc1", "contact_id": "con1", "status": "all", "limit": "100"}
+        assert (page.total, page.start_after) == (1, ("1625203104328", "opp1"))
+        assert [(one.contact_id, one.monetary_value, one.status) for one in page.opportunities] == [("con1", 40, "open")]
+        [pipeline] = await ghl.list_pipelines()
+        assert [(stage.id, stage.name) for stage in pipeline.stages] == [("sta1", "New")]
+    ends: list[dict[str, object]] = [
+        {"opportunities": [], "meta": {"startAfter": 1, "startAfterId": "opp1"}},
+        {"opportunities": [OPPORTUNITY], "meta": {"total": 1, "nextPage": None}},
+    ]
+    for answer in ends:
+        respx.route().respond(200, json=answer)
+        async with client() as ghl:
+            assert (await ghl.search_opportunities(start_after=("1", "opp1"))).start_after is None
+    respx.route().respond(200, json={"opportunities": [OPPORTUNITY], "meta": {"nextPage": 2}})
+    async with client() as ghl:
+        with pytest.raises(Failed, match="where its next page begins"):
+            await ghl.search_opportunities()
 
 
 @respx.mock

@@ -7,8 +7,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.clients.answer import Answer
-from dispatcher.clients.ghl_errors import classify_ghl
-from dispatcher.errors import Failed, Forbidden, Gone, Misused, RateLimited, Refused, RemoteError, Unauthorised, Unavailable
+from dispatcher.clients.ghl_errors import classify_ghl, classify_ghl_oauth
+from dispatcher.errors import (
+    ConsentLost,
+    Failed,
+    Forbidden,
+    Gone,
+    Misused,
+    RateLimited,
+    Refused,
+    RemoteError,
+    Suspended,
+    Unauthorised,
+    Unavailable,
+    WrongToken,
+)
 from dispatcher.policy.ratelimit import Limits, Scope
 from tests.dispatcher import patient
 
@@ -28,15 +41,15 @@ def envelope(status: int, message: object, **more: object) -> dict[str, object]:
         (400, envelope(400, "Contact not found"), Gone),
         (400, envelope(400, "Invalid field contact_name"), Refused),
         (400, envelope(400, "Invalid API version segment 'x' at position 0"), Misused),
-        (400, envelope(400, "Location is not active"), Forbidden),
+        (400, envelope(400, "Location is not active"), Suspended),
         (401, envelope(401, "Invalid token: access token is invalid"), Unauthorised),
         (401, envelope(401, "Invalid JWT"), Unauthorised),
         (401, envelope(401, "Invalid Private Integration token"), Unauthorised),
         (401, envelope(401, "version header was not found."), Misused),
         (401, envelope(401, "version header is invalid"), Misused),
         (401, envelope(401, "The token is not authorized for this scope."), Forbidden),
-        (401, envelope(401, "Token's user type mismatch!"), Unauthorised),
-        (401, envelope(401, "This authClass type is not allowed to access this scope. Get a location token."), Unauthorised),
+        (401, envelope(401, "Token's user type mismatch!"), WrongToken),
+        (401, envelope(401, "This authClass type is not allowed to access this scope. Get a location token."), WrongToken),
         (401, {"error": "UnAuthorized!", "error_description": "Authorization code not found"}, Unauthorised),
         (403, envelope(403, "The token does not have access to this location."), Forbidden),
         (403, None, Unavailable),
@@ -54,6 +67,37 @@ def test_each_refusal_of_ghl_means_one_error(status: int, body: object, error: t
     assert type(found) is error
     assert (found.destination, found.status) == ("ghl", status)
     assert found.message
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error"),
+    [
+        (400, {"statusCode": 400, "message": "Invalid grant: refresh token is invalid"}, ConsentLost),
+        (400, {"error": "invalid_grant", "error_description": "Invalid grant: refresh token is invalid"}, ConsentLost),
+        (400, {"statusCode": 400, "message": "Location is not active"}, Suspended),
+        (400, {"statusCode": 400, "message": "Invalid parameter: grantType"}, Misused),
+        (400, {"statusCode": 400, "message": "Missing parameter: clientId"}, Misused),
+        (401, {"error": "UnAuthorized!", "error_description": "Authorization code not found"}, Refused),
+        (401, {"error": "UnAuthorized!", "error_description": "Invalid client credentials!"}, Unauthorised),
+        (403, None, Unavailable),
+        (422, envelope(422, ["grant_type must be a string"]), Refused),
+        (429, {}, RateLimited),
+        (500, None, Failed),
+    ],
+)
+def test_each_refusal_of_ghls_token_endpoint_means_one_error(status: int, body: object, error: type[RemoteError]) -> None:
+    assert type(classify_ghl_oauth(answer(status, body))) is error
+
+
+def test_only_a_dead_token_is_worth_a_fresh_one() -> None:
+    said = (
+        "Invalid token: access token is invalid",
+        "Invalid JWT",
+        "Token's user type mismatch!",
+        "The token is not authorized for this scope.",
+    )
+    found = [classify_ghl(answer(401, envelope(401, message))) for message in said]
+    assert [isinstance(one, Unauthorised) and one.is_stale for one in found] == [True, True, False, False]
 
 
 def test_a_duplicate_names_the_contact_that_is_already_there() -> None:

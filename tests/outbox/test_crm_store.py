@@ -9,13 +9,11 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from outbox.store import appointments, clients, leads
+from outbox.store import appointments, clients
 from outbox.store.clients import Client
-from outbox.store.leads import Lead
 from outbox.testing import Postroom
 
 NOON = datetime(2027, 1, 5, 12, tzinfo=UTC)
-LEAD = Lead("c1", NOON, first_name="Ada", tags=("new",), custom_fields={"f1": ["x"]})
 PAGE = UUID("6f9619ff-8b86-4d01-b42d-00cf4fc964ff")
 CLIENT = Client(PAGE, NOON, name="Ada", products_services=("cut",), properties={"p1": 7})
 BOOKING: dict[str, Any] = {
@@ -26,43 +24,6 @@ BOOKING: dict[str, Any] = {
     "title": "Cut",
     "notes": None,
 }
-
-
-async def test_a_lead_is_created_then_updated_by_what_is_newer_and_by_nothing_older(postroom: Postroom) -> None:
-    async with postroom.pool.acquire() as connection:
-        assert await leads.apply(connection, LEAD) is True
-        assert await leads.apply(connection, LEAD) is None, "the same again"
-        assert await leads.apply(connection, replace(LEAD, changed_at=NOON + timedelta(seconds=1), first_name="Eve")) is False
-        assert await leads.apply(connection, LEAD) is None, "an older state"
-        assert await leads.apply(connection, replace(LEAD, changed_at=NOON + timedelta(seconds=1), first_name="Zoe")) is False, (
-            "same time, other content"
-        )
-        row = await leads.one(connection, "c1")
-    assert row is not None
-    assert (row["first_name"], row["tags"], row["custom_fields"]) == ("Zoe", ["new"], '{"f1": ["x"]}')
-    assert await postroom.value("select count(*) from crm.leads") == 1
-
-
-async def test_the_order_of_tags_is_no_change_of_a_lead(postroom: Postroom) -> None:
-    async with postroom.pool.acquire() as connection:
-        await leads.apply(connection, replace(LEAD, tags=("a", "b")))
-        assert await leads.apply(connection, replace(LEAD, tags=("b", "a"))) is None
-
-
-async def test_a_deleted_lead_is_marked_once_and_comes_back_when_it_is_seen_again(postroom: Postroom) -> None:
-    async with postroom.pool.acquire() as connection:
-        assert not await leads.mark_deleted(connection, "c1")
-        await leads.apply(connection, LEAD)
-        assert await leads.mark_deleted(connection, "c1")
-        assert not await leads.mark_deleted(connection, "c1")
-        row = await leads.one(connection, "c1")
-        assert row is not None
-        assert row["deleted_at"] is not None
-        assert await leads.apply(connection, LEAD) is False
-        row = await leads.one(connection, "c1")
-        assert row is not None
-        assert row["deleted_at"] is None
-        assert await leads.one(connection, "c2") is None
 
 
 async def test_a_client_with_an_equal_edit_time_is_decided_by_its_content(postroom: Postroom) -> None:

@@ -13,6 +13,13 @@ def test_numbers_of_an_app_are_texts_to_us() -> None:
     assert appointment.status is AppointmentStatus.SCHEDULED
 
 
+def test_where_an_appointment_is_and_what_it_takes_may_be_left_out() -> None:
+    bare = Appointment.model_validate({"id": 7})
+    assert (bare.location_id, bare.calendar_id, bare.resource) == (None, None, None)
+    said = Appointment.model_validate({"id": 7, "location_id": 3, "calendar_id": "cal", "resource": "chair 1"})
+    assert (said.location_id, said.calendar_id, said.resource) == ("3", "cal", "chair 1")
+
+
 def test_a_status_that_only_the_app_knows_passes() -> None:
     assert Appointment.model_validate({"id": "7", "status": "no-show"}).status == "no-show"
     assert Appointment.model_validate({"id": "7", "status": "confirmed"}).status is AppointmentStatus.CONFIRMED

@@ -175,6 +175,40 @@ async def test_a_table_with_less_than_our_columns_is_watched_for_what_it_has(pos
     assert (await postroom.staged())[0]["lane"] == "appointment:9007199254740993"
 
 
+async def test_the_location_calendar_and_resource_are_watched_only_when_they_are_named(postroom: Postroom, app: Connection) -> None:
+    """An app's own location_id is seldom GHL's, and an event of a location that GHL does not have would be told to nobody."""
+    await app.execute(
+        "create temporary table salons (id int, status text, location_id int, calendar_id text, resource text, ghl_location text)"
+    )
+    await app.execute("select outbox.watch('salons')")
+    await app.execute("insert into salons values (7, 'scheduled', 3, 'cal', 'chair 1', 'Loc2')")
+    await app.execute(
+        """select outbox.watch('salons', '{"location_id": "ghl_location", "calendar_id": "calendar_id", "resource": "resource"}')"""
+    )
+    await app.execute("update salons set ghl_location = 'Loc3'")
+    await app.execute("update salons set location_id = 4")
+    created, updated = await changes(postroom)
+    assert created[1] == {"id": 7, "status": "scheduled"}
+    assert updated[1] == {"id": 7, "status": "scheduled", "location_id": "Loc3", "calendar_id": "cal", "resource": "chair 1"}
+    assert updated[2] == {**updated[1], "location_id": "Loc2"}
+    told = AppointmentChange.model_validate({"appointment": updated[1]}).appointment
+    assert (told.location_id, told.calendar_id, told.resource) == ("Loc3", "cal", "chair 1")
+
+
+async def test_the_mapping_of_a_table_that_was_watched_before_is_not_changed_by_the_new_version(own: Postroom) -> None:
+    """As 0003 finds it: a trigger with its mapping inside, which goes on as it was until outbox.watch() is called again."""
+    await own.pool.execute("create table bookings (id int, status text, location_id int)")
+    await own.pool.execute(
+        """create trigger postroom_watch after insert or update or delete on bookings
+           for each row execute function outbox.stage_change('{"id": "id", "status": "status"}', '{}')"""
+    )
+    await own.pool.execute("insert into bookings values (7, 'scheduled', 3)")
+    assert [appointment for _, appointment, _ in await changes(own)] == [{"id": 7, "status": "scheduled"}]
+    await own.pool.execute("""select outbox.watch('bookings', '{"location_id": "location_id"}')""")
+    await own.pool.execute("update bookings set location_id = 4")
+    assert (await changes(own))[1][1] == {"id": 7, "status": "scheduled", "location_id": 4}
+
+
 async def test_watching_again_replaces_the_mapping_and_does_not_stage_twice(postroom: Postroom, bookings: Connection) -> None:
     await bookings.execute("""select outbox.watch('bookings', columns => '{"notes": "price"}', statuses => '{"paid": "confirmed"}')""")
     await bookings.execute("update bookings set price = 50")
@@ -211,7 +245,10 @@ async def test_a_partitioned_table_is_watched_whole(postroom: Postroom, app: Con
         ("outbox.watch(null)", "table <NULL> needs columns for id and status"),
         ("outbox.watch('prices')", "table prices needs columns for id and status; name them in columns =>"),
         ("outbox.watch('bookings', '{\"status\": null}')", "table bookings needs columns for id and status"),
-        ("outbox.watch('bookings', '{\"begin\": \"starts_at\"}')", "'begin' is not one of id, status, starts_at"),
+        (
+            "outbox.watch('bookings', '{\"begin\": \"starts_at\"}')",
+            "'begin' is not one of id, status, starts_at, ends_at, contact_id, title, notes, location_id, calendar_id, resource",
+        ),
         ("outbox.watch('bookings', '{\"title\": \"Title\"}')", 'table bookings has no column "Title"'),
         ("outbox.watch('bookings', '{\"title\": \"xmin\"}')", "table bookings has no column xmin"),
         ("outbox.watch('bookings', '[]')", "columns and statuses are JSON objects"),

@@ -126,7 +126,7 @@ async def test_p9_a_dispatcher_frozen_in_the_middle_of_a_settlement_holds_nobody
         await frozen.wait_point()
         frozen.send(signal.SIGSTOP)
         name = f"postroom:{(await world.workers(frozen))[-1]}"
-        assert await db.fetchval(world.pool, LEFT_OPEN, name) == 1  # PgBouncer tells Postgres whose transaction it is
+        assert await db.fetchval(world.pool, LEFT_OPEN, name) >= 1  # PgBouncer tells Postgres whose transaction it is
         caught = await Interrupted.now(world)
         await world.dispatcher()
         healed_s = await caught.healed(world)

@@ -244,15 +244,18 @@ events = st.one_of(
     st.tuples(st.just("ask"), st.none()),
     st.tuples(st.just("end"), st.tuples(st.integers(0, 9), st.sampled_from([Verdict.FAILED, Verdict.FAILED, Verdict.FAILED, *Verdict]))),
     st.tuples(st.just("time"), st.floats(0, 120)),
+    st.tuples(st.just("until it may be probed"), st.none()),
 )
 
 
 @patient
-@given(st.integers(1, 12), st.lists(events, max_size=80), st.randoms(use_true_random=False))
+@given(st.integers(2, 12), st.booleans(), st.lists(events, max_size=80), st.randoms(use_true_random=False))
 def test_through_any_outage_one_event_probes_at_once_and_none_is_lost(
-    count: int, history: list[tuple[str, object]], rng: random.Random
+    count: int, is_down: bool, history: list[tuple[str, object]], rng: random.Random
 ) -> None:
     place = Destination(list(range(count)))
+    for _ in range(OPENS_AFTER if is_down else 0):
+        place.state = record(place.state, Verdict.FAILED, now=NOW, rng=rng)
     for what, how in history:
         match what, how:
             case "ask", _ if place.waiting:
@@ -261,6 +264,8 @@ def test_through_any_outage_one_event_probes_at_once_and_none_is_lost(
                 place.end(which, verdict, rng)
             case "time", float(seconds):
                 place.now += timedelta(seconds=seconds)
+            case "until it may be probed", _ if place.state.phase is Phase.OPEN:
+                place.now = max(place.now, place.state.until or place.now)
         assert sorted([*place.waiting, *place.running, *place.done]) == list(range(count))
     note(f"{place.state} before it heals")
     for _ in range(2 * count + 2):  # it heals: the first that may go closes it, and then all may

@@ -129,7 +129,7 @@ async def test_what_the_api_answers_is_as_described(postroom: Postroom, ids: dic
         await talk.post("/api/destinations/ghl/pause", {"reason": "a test"})
         await talk.flushed()
         for path, methods in described["paths"].items():
-            if "get" not in methods or path == "/metrics":
+            if "get" not in methods or path == "/metrics" or path.startswith("/api/oauth/"):  # the last are a browser's
                 continue
             given = {**ids, "name": "shop", "source": "ghl"} | ({"id": appointment["id"]} if "appointments" in path else {})
             answer = await talk.client.get(path.format(**given), headers=AS_OPERATOR)

@@ -42,6 +42,19 @@ async def test_an_appointment_and_its_event_are_one(postroom: Postroom) -> None:
     assert await postroom.value("select id from outbox.events") == answer.json()["event_id"]
 
 
+@pytest.mark.parametrize(("status", "is_customer"), [("completed", True), ("confirmed", False), ("cancelled", False)])
+async def test_an_appointment_that_took_place_makes_its_contact_a_customer(postroom: Postroom, status: str, is_customer: bool) -> None:
+    await postroom.pool.execute(
+        "insert into crm.contacts (ghl_contact_id, changed_at, content_hash) values ('c1', now(), ''), ('c2', now(), '')"
+    )
+    async with started(postroom) as talk:
+        appointment = await made(talk)
+        assert (await patched(talk, appointment["id"], status=status)).status_code == 200
+        assert (await patched(talk, (await made(talk, contact_id=None))["id"], status=status)).status_code == 200, "of nobody"
+    customers = [row["ghl_contact_id"] for row in await postroom.rows("select * from crm.contacts where customer_since is not null")]
+    assert customers == (["c1"] if is_customer else [])
+
+
 async def test_no_row_is_left_when_its_event_cannot_be_staged(postroom: Postroom) -> None:
     await postroom.pool.execute("alter table outbox.events add constraint none_at_all check (false)")
     try:

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from jsonschema import ValidationError
 
-from simulators import ghl_calendars, ghl_contacts
+from simulators import ghl_calendars, ghl_contacts, ghl_opportunities
 from simulators.ghl import GhlSimulator
 from simulators.ghl_call import Rule
 from simulators.samples import DEMO_CALENDAR_ID, DEMO_LOCATION_ID
@@ -15,13 +15,13 @@ from tests.simulators.clients import CALENDARS
 from tests.simulators.openapi import Specification
 from tests.specs import specs_path
 
-RULES = (*ghl_contacts.RULES, *ghl_calendars.RULES)
+RULES = (*ghl_contacts.RULES, *ghl_calendars.RULES, *ghl_opportunities.RULES)
 # Searched contacts have neither a request nor an answer schema in the official file.
 SPECIFIED_DTOS = [rule for rule in RULES if rule.dto and rule.dto.named]
 
 
 def specification(path: str) -> Specification:
-    file = {"calendars": "calendars", "locations": "locations"}.get(path.split("/")[1], "contacts")
+    file = path.split("/")[1]
     return Specification(specs_path(f"ghl/apps/{file}.json"))
 
 
@@ -81,7 +81,17 @@ async def test_every_call_and_every_answer_is_as_specified(ghl: GhlSimulator, gh
     appointment = await call("POST", "/calendars/events/appointments", visit)
     await call("GET", f"/calendars/events/appointments/{appointment['id']}")
     await call("PUT", f"/calendars/events/appointments/{appointment['id']}", {"appointmentStatus": "showed"})
+    window = f"locationId={DEMO_LOCATION_ID}&calendarId={DEMO_CALENDAR_ID}&startTime=1793000000000&endTime=1796000000000"
+    assert len((await call("GET", f"/calendars/events?{window}"))["events"]) == 1
+    ghl.put_calendar()
+    assert len((await call("GET", f"/calendars/?locationId={DEMO_LOCATION_ID}"))["calendars"]) == 1
+    await call("GET", f"/calendars/{DEMO_CALENDAR_ID}/free-slots?startDate=1793000000000&endDate=1794000000000")
     await call("DELETE", f"/calendars/events/{appointment['id']}", {})
+    opportunity = ghl.put_opportunity("opp1", contactId=contact["id"])
+    ghl.store.pipelines.append({"id": "pip1", "name": "Sales", "stages": [], "locationId": DEMO_LOCATION_ID})
+    assert len((await call("GET", f"/opportunities/search?location_id={DEMO_LOCATION_ID}&status=open"))["opportunities"]) == 1
+    await call("GET", f"/opportunities/{opportunity['id']}")
+    assert len((await call("GET", f"/opportunities/pipelines?locationId={DEMO_LOCATION_ID}"))["pipelines"]) == 1
     await call("DELETE", path)
 
     # One path is served with and without its last slash; the names inside the braces are ours.

@@ -1,4 +1,4 @@
-"""GHL contact events → crm.leads: the webhook is a hint, what GHL answers counts, and older never replaces newer."""
+"""GHL contact events → crm.contacts: the webhook is a hint, what GHL answers counts, and older never replaces newer."""
 
 import json
 from datetime import datetime, timedelta
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dispatcher.config import DispatcherSettings
-from dispatcher.handlers.ghl_contacts import refresh_lead
+from dispatcher.handlers.ghl_contacts import refresh_contact
 from dispatcher.routes import ROUTES, Route
 from outbox import Event
 from outbox.testing import Drain, Postroom
@@ -19,7 +19,9 @@ from simulators.signing import GhlSigner
 from simulators.webhooks import WebhookSender
 from tests.dispatcher.appointments import appointment
 from tests.dispatcher.arriving import ghl_webhook, ghl_workflow_webhook
+from tests.dispatcher.connecting import CORK, DUBLIN, world
 from tests.dispatcher.handling import everything_is_over, fate
+from tests.dispatcher.locations import settle
 from tests.dispatcher.running import dispatching, eventually, stage_all
 
 Ghl = tuple[GhlSimulator, str]
@@ -34,13 +36,14 @@ ADA: dict[str, Any] = {
 }
 
 
-async def lead(postroom: Postroom, contact_id: str = "c1") -> dict[str, Any]:
-    [row] = await postroom.rows("select * from crm.leads where ghl_contact_id = $1", contact_id)
+async def row_of(postroom: Postroom, contact_id: str = "c1") -> dict[str, Any]:
+    [row] = await postroom.rows("select * from crm.contacts where ghl_contact_id = $1", contact_id)
     return row
 
 
-def as_ghl_has_it(contact: JsonObject) -> dict[str, Any]:
-    """The columns of a lead, from the contact as the simulator keeps it."""
+def as_ghl_has_it(simulator: GhlSimulator, contact: JsonObject) -> dict[str, Any]:
+    """The columns of a row, from the contact as the simulator keeps it."""
+    keys = {field["id"]: field["fieldKey"].removeprefix("contact.") for field in simulator.store.custom_fields}
     return {
         "ghl_contact_id": contact["id"],
         "location_id": contact["locationId"],
@@ -51,7 +54,7 @@ def as_ghl_has_it(contact: JsonObject) -> dict[str, Any]:
         "company": contact.get("companyName"),
         "source": contact.get("source"),
         "tags": contact["tags"],
-        "custom_fields": {field["id"]: field["value"] for field in contact["customFields"]},
+        "custom_fields": {keys.get(field["id"], field["id"]): field["value"] for field in contact["customFields"]},
         "added_at": datetime.fromisoformat(contact["dateAdded"]),
         "changed_at": datetime.fromisoformat(contact["dateUpdated"]),
         "deleted_at": None,
@@ -60,8 +63,8 @@ def as_ghl_has_it(contact: JsonObject) -> dict[str, Any]:
 
 async def check_same(postroom: Postroom, simulator: GhlSimulator, contact_id: str = "c1") -> None:
     """The row equals what the far side has."""
-    row = await lead(postroom, contact_id)
-    expected = as_ghl_has_it(simulator.store.contacts[contact_id])
+    row = await row_of(postroom, contact_id)
+    expected = as_ghl_has_it(simulator, simulator.store.contacts[contact_id])
     assert {**{name: row[name] for name in expected}, "custom_fields": json.loads(row["custom_fields"])} == expected
 
 
@@ -75,9 +78,9 @@ async def test_a_new_contact_becomes_a_lead(postroom: Postroom, drain: Drain, si
     contact = simulator.put_contact("c1", **ADA, customFields=[{"id": field_id, "value": "confirmed"}])
     event_id = await webhook(postroom, "ContactCreate", contact)
     await drain(settings=simulated)
-    assert (await fate(postroom, event_id)).why == '{"lead": "created"}'
+    assert (await fate(postroom, event_id)).why == '{"contact": "created"}'
     await check_same(postroom, simulator)
-    assert (await lead(postroom))["tags"] == ["vip", "colour"]
+    assert (await row_of(postroom))["tags"] == ["vip", "colour"]
 
 
 async def test_a_changed_contact_changes_its_lead(postroom: Postroom, drain: Drain, simulated: DispatcherSettings, ghl: Ghl) -> None:
@@ -86,9 +89,9 @@ async def test_a_changed_contact_changes_its_lead(postroom: Postroom, drain: Dra
     await drain(settings=simulated)
     event_id = await webhook(postroom, "ContactUpdate", simulator.put_contact("c1", firstName="Augusta", phone=None, source=""))
     await drain(settings=simulated)
-    assert (await fate(postroom, event_id)).why == '{"lead": "updated"}'
+    assert (await fate(postroom, event_id)).why == '{"contact": "updated"}'
     await check_same(postroom, simulator)
-    row = await lead(postroom)
+    row = await row_of(postroom)
     assert (row["first_name"], row["phone"], row["source"]) == ("Augusta", None, None)
 
 
@@ -100,7 +103,7 @@ async def test_changed_tags_reach_the_lead(postroom: Postroom, drain: Drain, sim
     await webhook(postroom, kind, simulator.put_contact("c1", tags=["Blocked", " ", "VIP"]))
     await drain(settings=simulated)
     await check_same(postroom, simulator)
-    assert (await lead(postroom))["tags"] == ["blocked", "vip"]
+    assert (await row_of(postroom))["tags"] == ["blocked", "vip"]
 
 
 async def test_a_deleted_contact_is_marked_and_its_data_stay(
@@ -113,8 +116,8 @@ async def test_a_deleted_contact_is_marked_and_its_data_stay(
     simulator.remove_contact("c1")
     event_id = await webhook(postroom, "ContactDelete", contact)
     await drain(settings=simulated)
-    assert (await fate(postroom, event_id)).why == '{"lead": "deleted"}'
-    row = await lead(postroom)
+    assert (await fate(postroom, event_id)).why == '{"contact": "deleted"}'
+    row = await row_of(postroom)
     assert row["deleted_at"] is not None
     assert row["first_name"] == "Ada"
 
@@ -143,7 +146,7 @@ async def test_a_late_deletion_does_not_delete_what_is_there(
     await drain(settings=simulated)
     event_id = await webhook(postroom, "ContactDelete", contact)
     await drain(settings=simulated)
-    assert (await fate(postroom, event_id)).why == "the lead is as new as GHL's contact"
+    assert (await fate(postroom, event_id)).why == "the contact is as new as GHL's"
     await check_same(postroom, simulator)
 
 
@@ -154,8 +157,8 @@ async def test_a_contact_gone_before_it_was_ever_seen_is_skipped(
     ghl[0].remove_contact("c1")
     event_id = await webhook(postroom, "ContactCreate", contact)
     await drain(settings=simulated)
-    assert (await fate(postroom, event_id)).why == "the contact is gone from GHL and was no lead here"
-    assert await postroom.value("select count(*) from crm.leads") == 0
+    assert (await fate(postroom, event_id)).why == "the contact is gone from GHL and was not known here"
+    assert await postroom.value("select count(*) from crm.contacts") == 0
 
 
 async def test_an_older_webhook_after_a_newer_state_changes_nothing(
@@ -166,11 +169,11 @@ async def test_an_older_webhook_after_a_newer_state_changes_nothing(
     new = simulator.put_contact("c1", firstName="Augusta")
     await webhook(postroom, "ContactUpdate", new)
     await drain(settings=simulated)
-    before = await lead(postroom)
+    before = await row_of(postroom)
     event_id = await webhook(postroom, "ContactCreate", old)
     await drain(settings=simulated)
     assert (await fate(postroom, event_id)).state == "skipped"
-    assert await lead(postroom) == before
+    assert await row_of(postroom) == before
 
 
 async def test_an_answer_older_than_the_lead_is_not_applied(
@@ -187,7 +190,7 @@ async def test_an_answer_older_than_the_lead_is_not_applied(
     event_id = await webhook(postroom, "ContactUpdate", contact)
     await drain(settings=simulated)
     assert (await fate(postroom, event_id)).state == "skipped"
-    assert (await lead(postroom))["first_name"] == "Ada"
+    assert (await row_of(postroom))["first_name"] == "Ada"
 
 
 async def test_a_sparse_contact_is_a_lead_with_what_there_is(
@@ -209,7 +212,7 @@ async def test_an_answer_without_times_counts_as_of_its_webhook(
     simulator.faults.add("answer", "/contacts/c1", status=200, body=bare)
     await ghl_webhook(postroom, {"type": "ContactCreate", "id": "c1", "webhookId": "w1"})
     await drain(settings=simulated)
-    row = await lead(postroom)
+    row = await row_of(postroom)
     assert (row["tags"], row["custom_fields"], row["phone"], row["added_at"]) == ([], "{}", "35315550100", None)
     assert row["changed_at"] == await postroom.value("select staged_at from outbox.events")
 
@@ -222,7 +225,7 @@ async def test_a_workflow_webhook_refreshes_the_lead_of_its_contact(
     contact = simulator.put_contact("c1", **ADA)
     event_id = await ghl_workflow_webhook(postroom, {**samples.ghl_workflow_body(contact), "first_name": "Mallory"})
     await drain(settings=simulated)
-    assert (await fate(postroom, event_id)).why == '{"lead": "created"}'
+    assert (await fate(postroom, event_id)).why == '{"contact": "created"}'
     await check_same(postroom, simulator)
 
 
@@ -237,6 +240,56 @@ async def test_an_event_that_names_no_contact_is_skipped_without_a_call(
     assert ghl[0].requests.total == 0
 
 
+async def test_custom_fields_are_kept_by_key_and_by_id_where_the_location_does_not_say_it(
+    postroom: Postroom, drain: Drain, simulated: DispatcherSettings, ghl: Ghl
+) -> None:
+    simulator = ghl[0]
+    field = next(field for field in simulator.store.custom_fields if field["fieldKey"] == "contact.appointment_status")
+    simulator.put_contact("c1", **ADA, customFields=[{"id": field["id"], "value": "confirmed"}])
+    simulator.store.contacts["c1"]["customFields"].append({"id": "NobodyKnowsThis00001", "value": 7})
+    await webhook(postroom, "ContactCreate", simulator.store.contacts["c1"])
+    await drain(settings=simulated)
+    assert json.loads((await row_of(postroom))["custom_fields"]) == {"appointment_status": "confirmed", "NobodyKnowsThis00001": 7}
+
+
+async def test_a_token_that_may_not_read_custom_fields_loses_no_contact(
+    postroom: Postroom, drain: Drain, simulated: DispatcherSettings, ghl: Ghl
+) -> None:
+    simulator = ghl[0]
+    field_id = simulator.store.custom_fields[0]["id"]
+    refusal = {"statusCode": 401, "message": "The token is not authorized for this scope."}
+    simulator.faults.add("answer", "/locations/*/customFields", status=401, body=refusal, times=None)
+    contact = simulator.put_contact("c1", **ADA, customFields=[{"id": field_id, "value": "confirmed"}])
+    event_id = await webhook(postroom, "ContactCreate", contact)
+    await drain(settings=simulated)
+    assert (await fate(postroom, event_id)).state == "done"
+    assert json.loads((await row_of(postroom))["custom_fields"]) == {field_id: "confirmed"}
+
+
+async def test_contacts_of_a_connected_location_are_fetched_with_its_token_and_others_are_skipped(postroom: Postroom) -> None:
+    async with world(postroom) as there:
+        await there.connect(CORK)
+        cork = await webhook(postroom, "ContactCreate", there.ghl.put_contact("c1", locationId=CORK))
+        dublin = await webhook(postroom, "ContactCreate", there.ghl.put_contact("c2", locationId=DUBLIN))
+        await settle(there, cork, dublin)
+        assert (await fate(postroom, cork)).why == '{"contact": "created"}'
+        assert (await fate(postroom, dublin)).why == f"location {DUBLIN} is not connected"
+    assert [row["location_id"] for row in await postroom.rows("select * from crm.contacts")] == [CORK]
+
+
+async def test_a_workflow_of_another_location_deletes_no_contact_of_that_location(
+    postroom: Postroom, drain: Drain, simulated: DispatcherSettings, ghl: Ghl
+) -> None:
+    """It is read with the default location's token, which does not see that contact."""
+    await postroom.pool.execute(
+        "insert into crm.contacts (ghl_contact_id, location_id, changed_at, content_hash) values ('c9', 'elsewhere', now(), '')"
+    )
+    event_id = await ghl_workflow_webhook(postroom, samples.ghl_workflow_body(samples.ghl_contact("c9")))
+    await drain(settings=simulated)
+    assert (await fate(postroom, event_id)).state == "skipped"
+    assert (await row_of(postroom, "c9"))["deleted_at"] is None
+
+
 async def test_a_hostile_contact_id_reaches_no_other_path(
     postroom: Postroom, drain: Drain, simulated: DispatcherSettings, ghl: Ghl
 ) -> None:
@@ -244,7 +297,7 @@ async def test_a_hostile_contact_id_reaches_no_other_path(
     ids = await stage_all(postroom, *(Event("ghl.ContactUpdate", {}, lane=lane, source="ghl") for lane in lanes))
     await drain(settings=simulated)
     assert {(await fate(postroom, event_id)).state for event_id in ids} <= {"skipped", "dead"}
-    assert await postroom.value("select count(*) from crm.leads") == 0
+    assert await postroom.value("select count(*) from crm.contacts") == 0
     assert {seen.path.split("/")[1] for seen in ghl[0].requests.list()} == {"contacts"}
 
 
@@ -261,7 +314,7 @@ async def test_text_that_postgres_cannot_keep_does_not_lose_the_contact(
     simulator.faults.add("answer", "/contacts/c1", status=200, body={"contact": odd})
     await ghl_webhook(postroom, {"type": "ContactCreate", "id": "c1", "webhookId": "w1"})
     await drain(settings=simulated)
-    row = await lead(postroom)
+    row = await row_of(postroom)
     assert (row["first_name"], row["tags"], json.loads(row["custom_fields"])) == ("Ada", ["vip"], {"f1": "x"})
 
 
@@ -295,7 +348,7 @@ async def test_our_own_writes_come_back_as_webhooks_and_end_there(postroom: Post
     assert {event["type"] for event in received} == {"ContactCreate", "NoteCreate", "ContactTagUpdate", "ContactUpdate"}
     assert simulator.effects.totals()["total"] == written
     await check_same(postroom, simulator)
-    assert "appointment-confirmed" in (await lead(postroom))["tags"]
+    assert "appointment-confirmed" in (await row_of(postroom))["tags"]
 
 
 async def test_leads_of_many_contacts_all_equal_what_ghl_has(postroom: Postroom, drain: Drain, ghl: Ghl) -> None:
@@ -313,9 +366,9 @@ async def test_leads_of_many_contacts_all_equal_what_ghl_has(postroom: Postroom,
         simulator.remove_contact("c5")
         for event in reversed(waiting):
             await ghl_webhook(postroom, event)
-        totals = await drain({"ghl.ContactUpdate": Route(refresh_lead, "ghl", coalesce="ghl.contact")}, settings=settings)
+        totals = await drain({"ghl.ContactUpdate": Route(refresh_contact, "ghl", coalesce="ghl.contact")}, settings=settings)
     assert totals["done"] + totals["skipped"] == 18
     for n in range(5):
         await check_same(postroom, simulator, f"c{n}")
-    assert await postroom.value("select count(*) from crm.leads") == 5
-    assert ROUTES["ghl.ContactUpdate"].handler is refresh_lead
+    assert await postroom.value("select count(*) from crm.contacts") == 5
+    assert ROUTES["ghl.ContactUpdate"].handler is refresh_contact

@@ -1,0 +1,73 @@
+"""Where a person comes back to from a provider's consent page: the state is checked, the code sealed and staged, and no more.
+
+A state counts once and within its time, so a code that nobody here asked for is not taken: it would connect a stranger's account.
+A dispatcher calls the provider. Refuses to show anything that came with the request.
+"""
+
+import html
+from typing import Annotated, Any, Final
+
+from pydantic import ConfigDict, Field, StringConstraints
+
+from outbox.errors import ConfigError
+from outbox.event import Event
+from outbox.staging import stage
+from outbox.store import consents
+from receiver.api.operation import Answer, Asked, Call, NoBody, Operation, Table
+from receiver.errors import bad_request, unavailable
+
+HEADERS: Final = {"referrer-policy": "no-referrer", "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'"}
+PAGE: Final = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>
+<style>body{{font:16px/1.5 system-ui,sans-serif;max-width:32rem;margin:15vh auto;padding:0 1rem}}</style>
+<h1>{title}</h1><p>{text}</p></html>
+"""
+AGAIN: Final = "Ask whoever gave you the link for a new one (postroom connect ghl)."
+
+Code = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+
+
+class Back(Asked):
+    """What comes back; providers add what they like."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    code: Code | None = Field(None, description="What the provider gives for a consent.")
+    state: Code | None = Field(None, description="As it went out with the link.")
+    error: str | None = Field(None, description="In place of a code: there was no consent.")
+
+
+async def ghl_callback(call: Call[Back, NoBody]) -> Answer:
+    """A person came back from GHL."""
+    code, state = call.query.code, call.query.state
+    if call.query.error is not None and code is None:
+        return _page(400, "Not connected", f"There was no consent, so nothing was changed. {AGAIN}")
+    if code is None or state is None:
+        raise bad_request("code and state are missing: begin with `postroom connect ghl`; an installation that began at GHL has no state.")
+    try:
+        sealed = call.desk.sealer.seal(code)
+    except ConfigError as problem:
+        raise unavailable(str(problem), retry_after_s=60) from None
+    async with call.desk.pool.acquire() as connection, connection.transaction():
+        consent = await consents.end(connection, "ghl", state)
+        if consent is None:
+            return _page(400, "Not connected", f"This link was used before, or is too old. {AGAIN}")
+        payload = {"sealed": sealed.decode("ascii"), "redirect_uri": consent["redirect_uri"], "label": consent["label"]}
+        await stage(connection, Event("ghl.oauth.code", payload, source="postroom"))
+    return _page(200, "Connected", "Thank you. Postroom has what it needs; you can close this page.")
+
+
+def _page(status: int, title: str, text: str) -> Answer:
+    page = PAGE.format(title=html.escape(title), text=html.escape(text))
+    return Answer(page.encode(), status, content_type="text/html; charset=utf-8", headers=HEADERS)
+
+
+def _callback(path: str, summary: str) -> Operation[Any, Any]:
+    return Operation("GET", path, summary, None, ghl_callback, Back, NoBody)
+
+
+OPERATIONS: Table = (
+    _callback("/api/oauth/ghl/callback", "Where GHL sends a person who consented"),
+    # GHL's portal does not take an address that names it: the same, under a name that it takes.
+    _callback("/api/oauth/crm/callback", "The same, under a neutral name"),
+)
