@@ -12,7 +12,7 @@ from itertools import takewhile
 
 from dispatcher.executor import Executor
 from dispatcher.line import Backoff, Line
-from dispatcher.policy.pace import Pace, took_long
+from dispatcher.policy.pace import Pace, by_time
 from dispatcher.routes import UNROUTED, Route
 from dispatcher.running import Running
 from dispatcher.settler import Settler
@@ -168,11 +168,14 @@ class Loop:
             return True
         more = False
         if (began := time.monotonic()) >= max(self._due_at, self._due_pace.again_at):
-            due = await lanes.take_due(connection, worker=self._lease.worker, limit=min(room, BATCH), suspects=not self._suspect_runs())
-            await self._start_all(sorted(due))  # oldest first: what waited longest for room at its destination gets it
-            promoted = await lanes.promote_delayed(connection)
-            took_s = time.monotonic() - began
-            self._due_pace.looked(now=began + took_s, took_s=took_s, is_long=took_long(took_s, found=len(due) + promoted))
+            due, promoted = list[Claimed](), 0
+            try:
+                due = await lanes.take_due(connection, worker=self._lease.worker, limit=min(room, BATCH), suspects=not self._suspect_runs())
+                await self._start_all(sorted(due))  # oldest first: what waited longest for room at its destination gets it
+                promoted = await lanes.promote_delayed(connection)
+            finally:  # also when there was no answer in time: the next rounds are for claims
+                took_s = time.monotonic() - began
+                self._due_pace.looked(now=began + took_s, took_s=took_s, length=by_time(took_s, found=len(due) + promoted))
             self._due_at = (
                 time.monotonic() if len(due) == min(room, BATCH) or promoted == 500 else time.monotonic() + LONGEST_REST_LISTENING_S
             )
@@ -190,7 +193,11 @@ class Loop:
             await self._start_all(near)
             return more
         asked = time.monotonic()
-        looked = await lanes.claim(connection, worker=self._lease.worker, limit=limit, cursor=self._cursors[urgency], urgency=urgency)
+        try:
+            looked = await lanes.claim(connection, worker=self._lease.worker, limit=limit, cursor=self._cursors[urgency], urgency=urgency)
+        except DatabaseUnavailable:
+            self.sight.asked(urgency, took_s=time.monotonic() - asked)
+            raise
         self.sight.looked(urgency, looked, took_s=time.monotonic() - asked)
         began_at = self._cursors[urgency]
         self._cursors[urgency] = looked.last if looked.seen == limit else LOWEST
@@ -229,9 +236,11 @@ class Loop:
         try:
             bulk, next_due_s = await lanes.next_due(await self._line.get(), bulk=not is_dear)
         except DatabaseUnavailable:
+            took_s = time.monotonic() - asked
+            self._due_pace.looked(now=asked + took_s, took_s=took_s, length=by_time(took_s, found=0))
             return  # the next round says it
         if not is_dear:
-            self.sight.peeked(BULK, took_s=time.monotonic() - asked)
+            self.sight.asked(BULK, took_s=time.monotonic() - asked)
         self._bulk |= bulk or is_dear
         if next_due_s is not None:
             self._due_at = min(self._due_at, time.monotonic() + next_due_s)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from dispatcher.line import Line
-from dispatcher.policy.pace import Pace, Window, took_long, walked_long
+from dispatcher.policy.pace import GIVEN_UP_S, Length, Pace, Window, by_time, by_walk
 from outbox.db import Connection
 from outbox.errors import DatabaseUnavailable
 from outbox.event import Claimed
@@ -23,7 +23,7 @@ from outbox.store.lanes import LOWEST, Looked
 
 log = get_logger(__name__)
 LIVE, BULK = 0, 1
-NO_ROOM_S, AWAY_S = 0.1, 1.0
+NO_ROOM_S, AWAY_S, FAR_TIMEOUT_S = 0.1, 1.0, 120.0
 
 
 class Sight:
@@ -44,16 +44,16 @@ class Sight:
 
     def looked(self, urgency: int, found: Looked, *, took_s: float) -> None:
         """A look over all lanes ended."""
-        self._note(urgency, took_s, is_long=walked_long(found.walked, found=found.seen))
+        self._note(urgency, took_s, by_walk(found.walked, found=found.seen))
 
-    def peeked(self, urgency: int, *, took_s: float) -> None:
-        """A question whether anything is pending was answered, which walks over the same dead rows."""
-        self._note(urgency, took_s, is_long=took_long(took_s, found=0))
+    def asked(self, urgency: int, *, took_s: float) -> None:
+        """A look ended whose steps nobody counted: a question whether anything is there, or one that was not answered in time."""
+        self._note(urgency, took_s, by_time(took_s, found=0))
 
-    def _note(self, urgency: int, took_s: float, *, is_long: bool) -> None:
+    def _note(self, urgency: int, took_s: float, length: Length) -> None:
         pace = self._paces[urgency]
         was_dear = pace.is_dear
-        pace.looked(now=time.monotonic(), took_s=took_s, is_long=is_long)
+        pace.looked(now=time.monotonic(), took_s=took_s, length=length)
         if pace.is_dear and not was_dear:
             self._windows[urgency], self._cursors[urgency] = Window(), LOWEST
             log.info("looking over all lanes is dear: is an old snapshot held?", urgency=urgency, took_ms=round(took_s * 1000))
@@ -99,8 +99,12 @@ class Sight:
 
     async def _look(self, urgency: int, limit: int) -> list[Claimed]:
         connection = await self._line.get()
-        began = time.monotonic()
-        found = await lanes.claim(connection, worker=self._worker, limit=limit, cursor=self._cursors[urgency], urgency=urgency)
+        began, cursor = time.monotonic(), self._cursors[urgency]
+        try:
+            found = await lanes.claim(connection, worker=self._worker, limit=limit, cursor=cursor, urgency=urgency, timeout_s=FAR_TIMEOUT_S)
+        except DatabaseUnavailable:
+            self.asked(urgency, took_s=max(GIVEN_UP_S, time.monotonic() - began) * 1.01)
+            raise
         self._cursors[urgency] = found.last if found.seen == limit else LOWEST
         self.looked(urgency, found, took_s=time.monotonic() - began)
         return found.events

@@ -145,7 +145,10 @@ class PooledConnection(Base):
             return
         try:
             await super().execute("rollback", timeout=ROLLBACK_S)
-        except (Exception, asyncio.CancelledError):  # noqa: BLE001 -- what failed first is told
+        except asyncio.CancelledError:
+            self.terminate()
+            raise
+        except Exception:  # noqa: BLE001 -- what failed first is told
             self.terminate()
 
 

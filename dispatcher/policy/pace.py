@@ -1,18 +1,30 @@
 """How often a look may be made that costs much and finds little, and how far back the freshest events reach. Pure: the time is passed in.
 
 An old snapshot that somebody holds keeps dead rows from being cleared away, and a look over all lanes, or over all waits, walks over each
-of them. Three such looks in a row make it dear; then it is made a twentieth of the time, until one is cheap again.
+of them. Three such looks in a row, or one that is very long or was given up, make it dear; then it is made a twentieth of the time, until
+one is cheap again.
 """
 
 from collections import deque
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Final
 
 STEPS, STEPS_PER_FIND = 3000, 10  # about half a millisecond, and three times what a lane costs where nothing is in the way
+VERY_FAR = 50_000
 LONG_S, LONG_PER_FIND_S = 0.02, 0.001
+GIVEN_UP_S: Final = 1.0
 IN_A_ROW: Final = 3  # the first look after much work clears the way of what can be cleared; two of them make a round of the lanes
 SHARE: Final = 20
 SPAN_S: Final = 1.0
+
+
+class Length(IntEnum):
+    """Of a look: how far it brings its kind towards being dear."""
+
+    SHORT = 0
+    LONG = 1
+    VERY_LONG = IN_A_ROW
 
 
 @dataclass(slots=True)
@@ -27,20 +39,24 @@ class Pace:
         """Whether it may be made only now and then."""
         return self._in_a_row >= IN_A_ROW
 
-    def looked(self, *, now: float, took_s: float, is_long: bool) -> None:
+    def looked(self, *, now: float, took_s: float, length: Length) -> None:
         """A look ended at `now`."""
-        self._in_a_row = self._in_a_row + 1 if is_long else 0
+        self._in_a_row = 0 if length is Length.SHORT else self._in_a_row + length
         self.again_at = now + SHARE * took_s if self.is_dear else 0.0
 
 
-def walked_long(walked: int, *, found: int) -> bool:
-    """Whether a look passed far more than it found. By work, so that a busy machine makes no difference."""
-    return walked > STEPS + found * STEPS_PER_FIND
+def by_walk(walked: int, *, found: int) -> Length:
+    """How much more a look passed than it found. By work, so that a busy machine makes no difference."""
+    if walked <= STEPS + found * STEPS_PER_FIND:
+        return Length.SHORT
+    return Length.VERY_LONG if walked > VERY_FAR + found * STEPS_PER_FIND else Length.LONG
 
 
-def took_long(took_s: float, *, found: int) -> bool:
-    """The same by time, where nobody counts the work."""
-    return took_s > LONG_S + found * LONG_PER_FIND_S
+def by_time(took_s: float, *, found: int) -> Length:
+    """The same by time, where nobody counts the work: what takes so long may never end in time, and would keep all else from being done."""
+    if took_s <= LONG_S + found * LONG_PER_FIND_S:
+        return Length.SHORT
+    return Length.VERY_LONG if took_s > GIVEN_UP_S else Length.LONG
 
 
 @dataclass(slots=True)

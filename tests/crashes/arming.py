@@ -116,7 +116,11 @@ class Armed:
             _awaited.reset(token)
 
     def _trace(self, request: httpx.Request) -> None:
+        theirs = request.extensions.get("trace")  # the engine listens as well
+
         async def trace(event: str, info: dict[str, Any]) -> None:
+            if theirs is not None:
+                await theirs(event, info)
             if event == "http11.send_request_body.complete":
                 await self.fire()
 

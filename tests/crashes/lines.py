@@ -14,9 +14,9 @@ import httpx
 
 from tests.crashes.child import Child
 from tests.crashes.evidence import HEALS_WITHIN_S
-from tests.crashes.healing import Interrupted
 from tests.crashes.load import deliveries, paced, sending_client, under_load, until_accepted
 from tests.crashes.proxy import Proxy, Way, line_to_database, line_to_port
+from tests.crashes.standing import Standing
 from tests.crashes.world import Delivery, World
 
 CALL_S = 0.05  # what GHL takes for an answer, so that a fault meets handlers at work
@@ -32,15 +32,15 @@ class Fault:
     end: Callable[[Proxy], Awaitable[None] | None] = Proxy.flow
     alone: bool = True
 
-    async def strike(self, world: World, line: Proxy) -> Interrupted:
+    async def strike(self, world: World, line: Proxy) -> Standing:
         """The whole of it; returns what stood still."""
-        caught = await Interrupted.now(world, everywhere=True)
+        caught = await Standing.now(world)
         await _whole(self.begin(line))
         if self.lasts_s is None:
             return caught
         await asyncio.sleep(self.lasts_s)
         await _whole(self.end(line))
-        return await Interrupted.now(world, everywhere=True)
+        return await Standing.now(world)
 
 
 async def _whole(done: Awaitable[None] | int | None) -> None:
@@ -80,7 +80,7 @@ async def dispatcher_line(world: World, fault: Fault) -> Told:
         victim, *_ = await asyncio.gather(world.dispatcher(dsn=dsn), world.receiver(), *others)
         async with under_load(world, webhooks_per_s=12, changes_per_s=4):
             await until_accepted(world, 25)
-            healed_s = await (await fault.strike(world, line)).healed(world)
+            healed_s = await (await fault.strike(world, line)).goes_on(world)
         await world.settled()
         assert victim.is_alive
         return Told(healed_s, log=victim.log)
@@ -93,7 +93,7 @@ async def provider_line(world: World, fault: Fault) -> Told:
         victim, _ = await asyncio.gather(world.dispatcher(ghl_base_url=line.base_url), world.receiver())
         async with under_load(world, webhooks_per_s=6, changes_per_s=6):
             await until_accepted(world, 25)
-            healed_s = await (await fault.strike(world, line)).healed(world)
+            healed_s = await (await fault.strike(world, line)).goes_on(world)
         await world.settled()
         return Told(healed_s, log=victim.log)
 

@@ -112,6 +112,19 @@ class Fleet:
         assert await victim.end(signal.SIGKILL) == -signal.SIGKILL
         self.killed[role] += 1
 
+    async def kill_one_at_work(self) -> None:
+        """SIGKILL to a dispatcher that has events at work, as soon as there is one."""
+        holder = "select w.name from outbox.busy b join outbox.workers w on w.id = b.owner where w.ended_at is null limit 1"
+        async with asyncio.timeout(PATIENCE_S):
+            while (victim := self._named(await self.world.postroom.value(holder))) is None:
+                await asyncio.sleep(0.01)
+        self.dispatchers.remove(victim)
+        assert await victim.end(signal.SIGKILL) == -signal.SIGKILL
+        self.killed["dispatcher"] += 1
+
+    def _named(self, name: str | None) -> Child | None:
+        return next((child for child in self.dispatchers if child.name == name), None)
+
     async def replace(self, role: str) -> None:
         """Brings it back to strength; returns when the new one is ready."""
         if role == "dispatcher":

@@ -14,12 +14,13 @@ import pytest
 from outbox.embedded import Embedded
 from tests.crashes.evidence import HEALS_WITHIN_S, Row
 from tests.crashes.healing import Interrupted
-from tests.crashes.load import Fleet, accepted, settled_by_hand, until_accepted
+from tests.crashes.load import Fleet, settled_by_hand, under_load, until_accepted
+from tests.crashes.standing import Standing
 from tests.crashes.world import World
 
 Keep = Callable[[Row], None]
 HERE = ".venv/bin/pytest tests/crashes/test_random_kills.py"
-SETTLES_WITHIN_S = 120.0
+SETTLES_WITHIN_S = 240.0
 CALL_S = 0.05  # what GHL takes for an answer, so that a kill meets handlers at work
 
 
@@ -31,36 +32,40 @@ def seed() -> int:
 
 
 async def send(world: World, events: int) -> None:
-    """Three of five as webhooks, the others as changes of an app, side by side."""
+    """Webhooks, and at most 600 changes of an app (a tenth of the events, but half of all calls), side by side."""
+    changes = min(600, events // 3)
     async with asyncio.TaskGroup() as sending:
-        sending.create_task(world.post(events * 3 // 5))
-        sending.create_task(world.change(events - events * 3 // 5))
+        sending.create_task(world.post(events - changes))
+        sending.create_task(world.change(changes))
 
 
-async def add_up(world: World, scenario: str, events: int, healed_s: float, evidence: Keep, *, select: str) -> None:
+async def add_up(world: World, scenario: str, healed_s: float, evidence: Keep, *, select: str) -> None:
     account = await world.account()
     told = f"{scenario}: {account}\n{world.logs()}"
     assert account.is_clean, told
-    assert (account.accepted, account.undone, account.dead) == (events, 0, 0), told
-    assert account.done + account.skipped == events, told
-    evidence(Row(scenario, events, account.lost, account.duplicated, healed_s, f'{HERE} -k "{select}"'))
+    assert (account.accepted, account.undone, account.dead) == (len(world.ledger.sent), 0, 0), told
+    assert account.done + account.skipped == account.accepted, told
+    evidence(Row(scenario, account.accepted, account.lost, account.duplicated, healed_s, f'{HERE} -k "{select}"'))
     assert healed_s <= HEALS_WITHIN_S, f"{healed_s:.1f} s: {told}"
 
 
 async def killed_at_random(world: World, evidence: Keep, *, events: int, every_s: tuple[float, float], name: str, select: str) -> Fleet:
+    """Healing is timed at one more kill, when the others have settled: what was at work at two deaths runs one at a time (poison)."""
     world.ghl.faults.add("delay", "**", times=None, delay_s=CALL_S)
     fleet = await Fleet.start(world, seed=seed(), dispatchers=3, receivers=2)
     sending = asyncio.create_task(send(world, events))
-    await fleet.kill_until(lambda: accepted(world) >= events * 3 // 4, every_s=every_s)
-    await fleet.kill("dispatcher")
-    healed_s = await (await Interrupted.now(world)).healed(world)
-    await fleet.replace("dispatcher")
+    await fleet.kill_until(sending.done, every_s=every_s)
     await sending
     buried = await settled_by_hand(world, SETTLES_WITHIN_S)
+    async with under_load(world, webhooks_per_s=10, changes_per_s=4):
+        await until_accepted(world, events + 20)
+        await fleet.kill_one_at_work()
+        healed_s = await (await Interrupted.now(world)).healed(world)
+        await fleet.replace("dispatcher")
+    await settled_by_hand(world, SETTLES_WITHIN_S)
     killed = f"{fleet.killed['dispatcher']} dispatchers and {fleet.killed['receiver']} receivers killed"
-    await add_up(
-        world, f"random kills: {name}; {killed}, {buried} events buried as poison and retried", events, healed_s, evidence, select=select
-    )
+    scenario = f"random kills: {name}; {killed}, {buried} events buried as poison and retried"
+    await add_up(world, scenario, healed_s, evidence, select=select)
     return fleet
 
 
@@ -84,14 +89,14 @@ async def postgres_stopped(server: Embedded, world: World, evidence: Keep, *, ev
     sending = asyncio.create_task(send(world, events))
     for part in range(times):
         await until_accepted(world, events * (part + 1) // (times + 1), SETTLES_WITHIN_S)
-        caught = await Interrupted.now(world, everywhere=True)
+        caught = await Standing.now(world)
         await asyncio.to_thread(server.immediate_stop if rng.random() < 0.75 else server.kill)
         await asyncio.sleep(rng.uniform(0, 1))
         await asyncio.to_thread(server.start)
-        healed.append(await caught.healed(world, since=time.monotonic()))
+        healed.append(await caught.goes_on(world, since=time.monotonic()))
     await sending
     await world.settled(SETTLES_WITHIN_S)
-    await add_up(world, f"random kills: {name}; Postgres stopped {times} times under load", events, max(healed), evidence, select=select)
+    await add_up(world, f"random kills: {name}; Postgres stopped {times} times under load", max(healed), evidence, select=select)
 
 
 async def test_p9_postgres_stopped_at_once_under_load_loses_nothing(own_server: Embedded, own_world: World, evidence: Keep) -> None:

@@ -255,11 +255,13 @@ async def test_a_replayed_appointment_writes_nothing_again(
     [event_id] = await stage_all(postroom, appointment("created"))
     await drain(settings=simulated)
     before, requests = simulator.effects.totals(), simulator.requests.total
+    reads = simulator.requests.count("GET")
     async with postroom.pool.acquire() as connection:
         assert await events.replay(connection, event_id, by="ana")
     await drain(settings=simulated)
     assert (await fate(postroom, event_id)).state == "done"
-    assert (simulator.effects.totals(), simulator.requests.total) == (before, requests)
+    looks = simulator.requests.count("GET") - reads  # at what the contact shows, so that an echo of ours is known
+    assert (simulator.effects.totals(), simulator.requests.total - looks) == (before, requests)
 
 
 @pytest.mark.parametrize(

@@ -181,10 +181,11 @@ async def test_what_keeps_old_days_is_said_once_and_again_when_it_changes(
     assert said == [{"days": [older, younger], "oldest_event": first}]
     async with dispatching(postroom.dsn, {"test.work": Route(returning(Done()))}):
         await eventually(is_over(postroom, first, second))
+    said.clear()  # that dispatcher has an upkeep of its own
     event_id = await past_event(postroom, 95, done=False)
     for _ in range(2):
         assert await upkeep[0].once()
-    assert said[1:] == [{"days": [younger], "oldest_event": event_id}]
+    assert said == [{"days": [younger], "oldest_event": event_id}]
 
 
 async def test_a_row_that_names_no_real_event_makes_no_day_to_be_told_of(

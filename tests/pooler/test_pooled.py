@@ -156,6 +156,28 @@ async def test_a_cancelled_statement_leaves_no_transaction(engine: PooledConnect
     await until(is_over)
 
 
+async def test_a_cancellation_is_never_lost_in_the_rollback_of_what_failed_before(
+    engine: PooledConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that lost its lease is cancelled just then: it has to begin anew, and not to go on."""
+    rolling_back = asyncio.Event()
+    execute = asyncpg.Connection.execute
+
+    async def slowly(self: PooledConnection, query: str, *args: object, timeout: float | None = None) -> str:  # noqa: ASYNC109 -- as the driver's
+        if query == "rollback":
+            rolling_back.set()
+            await asyncio.Event().wait()
+        return await execute(self, query, *args, timeout=timeout)
+
+    monkeypatch.setattr(asyncpg.Connection, "execute", slowly)
+    failing = asyncio.create_task(db.fetch(engine, "select 1 / $1::int", 0))
+    await asyncio.wait_for(rolling_back.wait(), 20)
+    failing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await failing
+    assert engine.is_closed()
+
+
 async def left_in_the_middle(engine: PooledConnection, postroom: Postroom) -> None:
     """As a dispatcher that is frozen between its statement and its commit: it holds the lock on its row."""
     await postroom.pool.execute("insert into outbox.workers (name, until) values ('frozen', now())")

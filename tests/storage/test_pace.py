@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.policy.pace import (
+    GIVEN_UP_S,
     IN_A_ROW,
     LONG_PER_FIND_S,
     LONG_S,
@@ -11,10 +12,12 @@ from dispatcher.policy.pace import (
     SPAN_S,
     STEPS,
     STEPS_PER_FIND,
+    VERY_FAR,
+    Length,
     Pace,
     Window,
-    took_long,
-    walked_long,
+    by_time,
+    by_walk,
 )
 
 TIMES = st.floats(0, 1000, allow_nan=False)
@@ -23,40 +26,49 @@ TIMES = st.floats(0, 1000, allow_nan=False)
 def test_one_long_look_is_chance_and_three_in_a_row_are_dear() -> None:
     pace = Pace()
     for now in range(1, IN_A_ROW):
-        pace.looked(now=now, took_s=0.1, is_long=True)
+        pace.looked(now=now, took_s=0.1, length=Length.LONG)
         assert (pace.is_dear, pace.again_at) == (False, 0.0)
-    pace.looked(now=10, took_s=0.1, is_long=True)
+    pace.looked(now=10, took_s=0.1, length=Length.LONG)
     assert (pace.is_dear, pace.again_at) == (True, 10 + SHARE * 0.1)
 
 
 def test_a_look_that_is_short_again_is_made_each_time_again() -> None:
     pace = Pace()
     for now in range(IN_A_ROW):
-        pace.looked(now=now, took_s=0.1, is_long=True)
-    pace.looked(now=20, took_s=0.1, is_long=False)
+        pace.looked(now=now, took_s=0.1, length=Length.LONG)
+    pace.looked(now=20, took_s=0.1, length=Length.SHORT)
     assert (pace.is_dear, pace.again_at) == (False, 0.0)
 
 
+def test_one_very_long_look_is_dear_at_once() -> None:
+    pace = Pace()
+    pace.looked(now=1, took_s=2.0, length=Length.VERY_LONG)
+    assert (pace.is_dear, pace.again_at) == (True, 1 + SHARE * 2.0)
+
+
 def test_a_look_is_long_only_for_what_it_found() -> None:
-    assert walked_long(STEPS + 1, found=0)
-    assert not walked_long(STEPS, found=0)
-    assert not walked_long(STEPS + 500 * STEPS_PER_FIND, found=500)
-    assert took_long(1.01 * LONG_S, found=0)
-    assert not took_long(0.99 * LONG_S, found=0)
-    assert not took_long(LONG_S + 0.99 * 500 * LONG_PER_FIND_S, found=500)
+    assert by_walk(STEPS, found=0) is Length.SHORT
+    assert by_walk(STEPS + 1, found=0) is Length.LONG
+    assert by_walk(STEPS + 500 * STEPS_PER_FIND, found=500) is Length.SHORT
+    assert by_walk(VERY_FAR, found=0) is Length.LONG
+    assert by_walk(VERY_FAR + 1, found=0) is Length.VERY_LONG
+    assert by_time(0.99 * LONG_S, found=0) is Length.SHORT
+    assert by_time(1.01 * LONG_S, found=0) is Length.LONG
+    assert by_time(LONG_S + 0.99 * 500 * LONG_PER_FIND_S, found=500) is Length.SHORT
+    assert by_time(1.01 * GIVEN_UP_S, found=0) is Length.VERY_LONG
 
 
-@given(st.lists(st.tuples(st.floats(0, 10), st.booleans()), max_size=50))
-def test_dear_looks_take_at_most_their_share_of_the_time(looks: list[tuple[float, bool]]) -> None:
+@given(st.lists(st.tuples(st.floats(0.001, 10), st.sampled_from(Length)), max_size=50))
+def test_dear_looks_take_at_most_their_share_of_the_time(looks: list[tuple[float, Length]]) -> None:
     pace, now, dear_s = Pace(), 0.0, 0.0
-    for took_s, is_long in looks:
+    for took_s, length in looks:
         began = now = max(now, pace.again_at)
         was_dear = pace.is_dear
         now += took_s
-        pace.looked(now=now, took_s=took_s, is_long=is_long)
+        pace.looked(now=now, took_s=took_s, length=length)
         if was_dear and pace.is_dear:
             dear_s += took_s
-            assert pace.again_at - began >= SHARE * took_s
+            assert pace.again_at - began >= SHARE * took_s - 1e-6
     assert dear_s * SHARE <= max(now, pace.again_at) + 1e-6
 
 

@@ -202,6 +202,31 @@ async def test_a_far_look_whose_answer_is_lost_loses_no_event(postroom: Postroom
     assert lost == 1
 
 
+async def test_looks_that_take_so_long_that_they_are_given_up_stop_no_fresh_event(
+    postroom: Postroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With dead rows enough, no look over all lanes ends in time; nor one for what is due."""
+    tried: Counter[str] = Counter()
+    monkeypatch.setattr(pace, "GIVEN_UP_S", 0.05)
+
+    def never_in_time(name: str) -> None:
+        async def statement(*args: Any, **kwargs: Any) -> Any:
+            tried[name] += 1
+            await asyncio.sleep(0.1)
+            raise DatabaseUnavailable("no answer in time (injected)")
+
+        monkeypatch.setattr(lanes, name, statement)
+
+    for name in ("claim", "take_due", "next_due"):
+        never_in_time(name)
+    async with dispatching(postroom.dsn, DONE):
+        for _ in range(3):
+            ids = await stage_all(postroom, *(Event("test.work", {}) for _ in range(3)))
+            await eventually(is_over(postroom, *ids), within_s=15)
+    assert tried["claim"] > 0
+    assert tried["take_due"] > 0
+
+
 async def test_looks_that_are_cheap_again_are_made_in_each_round_again(postroom: Postroom, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(pace, "STEPS", -1)
