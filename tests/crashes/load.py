@@ -116,7 +116,7 @@ class Fleet:
         """SIGKILL to a dispatcher that has events at work, as soon as there is one."""
         holder = "select w.name from outbox.busy b join outbox.workers w on w.id = b.owner where w.ended_at is null limit 1"
         async with asyncio.timeout(PATIENCE_S):
-            while (victim := self._named(await self.world.postroom.value(holder))) is None:
+            while (victim := self._named(await self.world.postroom.value(holder))) is None:  # noqa: ASYNC110 -- rows have no event
                 await asyncio.sleep(0.01)
         self.dispatchers.remove(victim)
         assert await victim.end(signal.SIGKILL) == -signal.SIGKILL

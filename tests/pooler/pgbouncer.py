@@ -76,6 +76,7 @@ class PgBouncer:
     server: Embedded
     options: Mapping[str, str] = field(default_factory=dict)
     process: "subprocess.Popen[bytes] | None" = None
+    watch: "subprocess.Popen[bytes] | None" = None
 
     def dsn(self, dsn: str) -> str:
         """The same database as this connection string of the server, through the pooler."""
@@ -101,6 +102,11 @@ class PgBouncer:
                 group=user.gid if user else None,
                 extra_groups=[] if user else None,
             )
+        # When the test process is killed, this pipe ends, and PgBouncer with it.
+        last_word = f"read _; kill -9 {self.process.pid}"
+        self.watch = subprocess.Popen(
+            ["/bin/sh", "-c", last_word], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         until = time.monotonic() + START_S
         while not self._takes_connections():
             assert self.process.poll() is None, f"PgBouncer ended: {self.log}"
@@ -109,7 +115,9 @@ class PgBouncer:
 
     def end(self, how: signal.Signals = signal.SIGKILL) -> None:
         """Ends it: every client loses its connection."""
-        if self.process is not None:
+        if self.process is not None and self.watch is not None:
+            self.watch.kill()  # first: when PgBouncer is gone, its pid may be another's
+            self.watch.communicate()
             if self.process.poll() is None:
                 self.process.send_signal(how)
             self.process.wait(END_S)

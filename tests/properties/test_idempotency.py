@@ -231,6 +231,6 @@ def test_p2_concurrent_identical_deliveries_are_one_event_and_every_answer_names
 
 @pytest.mark.long
 def test_p2_the_same_for_longer(town: Town) -> None:
-    prove(town, examples=1000)
+    prove(town, examples=500)
     assert town.happened["turned away"] > 20
     assert town.happened["answer lost"] > 20
