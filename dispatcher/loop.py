@@ -30,6 +30,7 @@ log = get_logger(__name__)
 BATCH = 500
 SHORTEST_REST_S, LONGEST_REST_S, LONGEST_REST_LISTENING_S = 0.005, 0.5, 2.0
 LINGER_S = 0.005
+LONGEST_DUE_REST_S = 3.0  # what a lost worker held is found by looking for what is due, within P9's 15 s
 SWEEP_S = 0.25
 CANCEL_S = 2.0
 STRAYS_EVERY_S, DOUBT_S = 5.0, 30.0
@@ -52,7 +53,7 @@ class Loop:
         self._bytes = 0
         self._cursors = {LIVE: random.randrange(-(2**63), 2**63), BULK: random.randrange(-(2**63), 2**63)}  # noqa: S311 -- spread, not secrecy
         self._bulk = True
-        self._due_at, self._due_pace = 0.0, Pace()
+        self._due_at, self._due_pace = 0.0, Pace(longest_rest_s=LONGEST_DUE_REST_S)
         self._rest_s = SHORTEST_REST_S
         self._arrived: list[Claimed] = []
         self._strays: set[tuple[int, int]] = set()

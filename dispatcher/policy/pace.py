@@ -8,6 +8,7 @@ one is cheap again.
 from collections import deque
 from dataclasses import dataclass, field
 from enum import IntEnum
+from math import inf
 from typing import Final
 
 STEPS, STEPS_PER_FIND = 3000, 10  # about half a millisecond, and three times what a lane costs where nothing is in the way
@@ -29,8 +30,9 @@ class Length(IntEnum):
 
 @dataclass(slots=True)
 class Pace:
-    """Of one kind of look."""
+    """Of one kind of look. `longest_rest_s`: where something waits for it that has a time limit."""
 
+    longest_rest_s: float = inf
     again_at: float = 0.0
     _in_a_row: int = 0
 
@@ -42,7 +44,7 @@ class Pace:
     def looked(self, *, now: float, took_s: float, length: Length) -> None:
         """A look ended at `now`."""
         self._in_a_row = 0 if length is Length.SHORT else self._in_a_row + length
-        self.again_at = now + SHARE * took_s if self.is_dear else 0.0
+        self.again_at = now + min(SHARE * took_s, self.longest_rest_s) if self.is_dear else 0.0
 
 
 def by_walk(walked: int, *, found: int) -> Length:

@@ -62,6 +62,7 @@ class World:
         self.postroom = Postroom(dsn, pool)
         self.ledger = Ledger()
         self.children: list[Child] = []
+        self._started = 0
         self.prepared = ""  # the id of what a test has prepared
         self._receivers: list[Child] = []
         self._count = itertools.count()
@@ -121,7 +122,8 @@ class World:
         return child
 
     async def _start(self, role: str, points: Sequence[str], own: Mapping[str, str], more: Mapping[str, str] | None) -> Child:
-        name = f"{role}-{len(self.children)}"
+        self._started += 1  # counted before anything is awaited: children may be started at the same time
+        name = f"{role}-{self._started}"
         environment = {**bare_environment(), **own, "POSTROOM_WORKER_NAME": name, "CRASH_POINTS": ",".join(points), **(more or {})}
         child = await Child.start(role, name=name, environment=environment, log=self._logs / f"{name}.log")
         self.children.append(child)

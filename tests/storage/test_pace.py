@@ -32,6 +32,12 @@ def test_one_long_look_is_chance_and_three_in_a_row_are_dear() -> None:
     assert (pace.is_dear, pace.again_at) == (True, 10 + SHARE * 0.1)
 
 
+def test_a_look_that_something_waits_for_rests_no_longer_than_that_may_wait() -> None:
+    pace = Pace(longest_rest_s=3)
+    pace.looked(now=10, took_s=2.7, length=Length.VERY_LONG)
+    assert pace.again_at == 13
+
+
 def test_a_look_that_is_short_again_is_made_each_time_again() -> None:
     pace = Pace()
     for now in range(IN_A_ROW):
