@@ -50,6 +50,7 @@ class Loop:
         self.listening = False
         self._draining = False
         self._is_full = False
+        self._asking = 0  # slots that the looks of this round may fill
         self._bytes = 0
         self._cursors = {LIVE: random.randrange(-(2**63), 2**63), BULK: random.randrange(-(2**63), 2**63)}  # noqa: S311 -- spread, not secrecy
         self._bulk = True
@@ -164,7 +165,7 @@ class Loop:
         if self._settler is not None and self._settler.uncertain:
             await self._rest(LONGEST_REST_S)  # no claims of what could not be settled
             return True
-        room = self._room()
+        room = self._asking = self._room()
         if room == 0:
             return True
         more = False
@@ -210,9 +211,10 @@ class Loop:
 
     async def look_far(self) -> None:
         """Looks over all lanes beside the rounds while that is dear, for ever."""
-        await self.sight.far(room=self._room, bring=self._start_all, lost=self._doubt)
+        await self.sight.far(room=lambda: max(0, self._room() - self._asking), bring=self._start_all, lost=self._doubt)
 
     async def _rest_until_more(self, more: bool) -> None:
+        self._asking = 0
         self.wake.clear()
         if self._arrived:
             return

@@ -138,7 +138,7 @@ async def restarted(world: World, fleet: Fleet, evidence: Keep, *, times: int, s
     assert set(fleet.codes) <= codes
     assert fleet.codes.total() == 4 * times
     assert await world.postroom.value("select count(*) from outbox.attempts where outcome = 'c'") == 0
-    closed = f"{sum(stream.unanswered.values())} of {stream.answers[202]} webhooks found a door closed and took the other"
+    closed = f"{stream.answers[202]} webhooks, {sum(stream.unanswered.values())} closed doors"
     await add_up(world, f"rolling deploy: two each of {says} restarted in turn, {times} times; {closed}", None, evidence, select=select)
 
 
