@@ -7,21 +7,24 @@ GHL or Notion comes in as functions.
 import asyncio
 import ipaddress
 import re
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from types import TracebackType
 from typing import Final, Protocol, Self, TypeAlias
 from urllib.parse import quote, urlencode
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 from pydantic import SecretStr
 
 from dispatcher.clients.answer import Answer, Json, encode, parse
-from dispatcher.clients.pools import Pools
+from dispatcher.clients.wire import Wire
 from dispatcher.errors import AnswerLost, Failed, Misused, Refused, RemoteError, Unauthorised, Unavailable
 from dispatcher.policy.ratelimit import Limits, retry_after_limits
 from outbox.errors import PostroomError
@@ -31,6 +34,7 @@ log = get_logger(__name__)
 
 MAX_ANSWER_BYTES: Final = 5 * 1024 * 1024
 MAX_SEGMENT_CHARS: Final = 200
+KEEPALIVE_S: Final = 5.0
 
 _VISIBLE: Final = re.compile(r"[!-~]+")
 
@@ -122,14 +126,13 @@ class Http:
         self._renew: Renew | None = None
         limits = timeouts or Timeouts()
         self._total_s = limits.total_s
-        self._pools = Pools(
-            base_url,
+        self._client = httpx.AsyncClient(
+            base_url=base_url,
             headers={"accept": "application/json", "user-agent": "postroom"},
             timeout=httpx.Timeout(connect=limits.connect_s, read=limits.read_s, write=limits.write_s, pool=limits.pool_s),
-            max_connections=max_connections,
-            keepalive_s=5,
-            # A proxy set in the environment is for the outside world, not for a simulator on this machine.
-            trust_env=not _is_loopback(httpx.URL(base_url).host),
+            transport=_transport(httpx.URL(base_url), max_connections),
+            follow_redirects=False,
+            trust_env=False,
         )
 
     async def __aenter__(self) -> Self:
@@ -140,7 +143,7 @@ class Http:
 
     async def aclose(self) -> None:
         """Closes the connections; calls in flight fail."""
-        await self._pools.aclose()
+        await self._client.aclose()
 
     def for_account(
         self,
@@ -250,7 +253,7 @@ class Http:
                 raise Misused(self.destination, "the token is empty or has characters that no token has; copy it again")
             ours["authorization"] = f"Bearer {token.get_secret_value()}"
         try:
-            return self._pools.builder.build_request(method, path, params=params, content=content, headers={**ours, **headers})
+            return self._client.build_request(method, path, params=params, content=content, headers={**ours, **headers})
         except (ValueError, TypeError, httpx.InvalidURL):  # `from None`: the cause can hold the token
             raise Misused(
                 self.destination, "the request cannot be built; check the base address and the token for stray characters"
@@ -261,8 +264,11 @@ class Http:
             if (check := before_sending.get()) is not None:
                 request.extensions = {**request.extensions, "trace": _asking(check)}
             async with asyncio.timeout(self._total_s):
-                async with self._pools.sent(request) as response:
+                response = await self._client.send(request, stream=True)
+                try:
                     return response, await self._body(response)
+                finally:
+                    await response.aclose()
         except TimeoutError:
             raise AnswerLost(self.destination, f"no whole answer within {self._total_s:g} s") from None
         except _NOT_SENT as exc:
@@ -308,6 +314,33 @@ def _asking(check: Callable[[], None]) -> Callable[[str, object], Awaitable[None
             check()
 
     return trace
+
+
+def _transport(base_url: httpx.URL, max_connections: int) -> httpx.AsyncBaseTransport:
+    """Straight to the far side, or through the proxy that the environment names for it."""
+    # A proxy set in the environment is for the outside world, not for a simulator on this machine.
+    is_near = _is_loopback(base_url.host)
+    if is_near or (proxy := _proxy(base_url)) is None:
+        verify = _certificates(trust_env=not is_near) if base_url.scheme == "https" else None
+        return Wire(verify=verify, max_connections=max_connections, keepalive_s=KEEPALIVE_S)
+    limits = httpx.Limits(max_connections=max_connections, max_keepalive_connections=max_connections, keepalive_expiry=KEEPALIVE_S)
+    return httpx.AsyncHTTPTransport(verify=_certificates(trust_env=True), limits=limits, proxy=proxy)
+
+
+@cache
+def _certificates(*, trust_env: bool) -> ssl.SSLContext:
+    """Read once in a process: they are those of the whole world."""
+    context = httpx.create_ssl_context(trust_env=trust_env)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _proxy(url: httpx.URL) -> str | None:
+    if proxy_bypass(url.host):
+        return None
+    proxies = getproxies()
+    proxy = proxies.get(url.scheme) or proxies.get("all")
+    return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
 
 
 def _is_loopback(host: str) -> bool:

@@ -4,11 +4,15 @@ from typing import Any
 
 import httpx
 import pytest
+import respx.mocks
 
 from dispatcher import effects
 from dispatcher.config import DispatcherSettings
 from simulators.ghl import GhlSimulator
 from simulators.samples import DEMO_CALENDAR_ID
+
+# In front of whatever transport a client has; respx's own default replaces one that ours does not use.
+respx.mocks.DEFAULT_MOCKER = "httpx"
 
 
 @pytest.fixture(autouse=True)

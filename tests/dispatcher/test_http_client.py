@@ -406,7 +406,7 @@ def test_an_id_is_one_segment_of_the_path_whatever_it_contains(identifier: str) 
     except Refused:
         assert not identifier.strip(".") or any("\ud800" <= c <= "\udfff" for c in identifier)
         return
-    url = IDLE._pools.builder.build_request("GET", path).url
+    url = IDLE._client.build_request("GET", path).url
     assert url.raw_path.count(b"/") == 3
     assert url.raw_path == path.encode()
     assert (url.host, url.query, url.fragment) == ("api.example.com", b"", "")
