@@ -46,6 +46,13 @@ class DispatcherSettings(Settings):
         alias="NOTION_CLIENTS_DATA_SOURCE",
         description="Database or data source whose rows are crm.clients. Absent: the rows of every data source that is shared.",
     )
+    sweep_percent: float = Field(
+        10,
+        alias="POSTROOM_SWEEP_PERCENT",
+        ge=0,
+        le=100,
+        description="Of what is here, a full sync marks at most so many percent as deleted; for more it asks a person.",
+    )
     concurrency: int = Field(500, alias="POSTROOM_CONCURRENCY", ge=1, le=10_000, description="Events at work at once in one dispatcher.")
     destination_concurrency: int = Field(
         32, alias="POSTROOM_DESTINATION_CONCURRENCY", ge=1, le=1_000, description="Of these, at most so many for one destination."

@@ -84,9 +84,12 @@ class Transaction:
 
 
 class Context:
-    """One run of one event. `is_committed`: a transaction of it was settled and committed."""
+    """One run of one event. `is_committed`: a transaction of it was settled and committed.
 
-    __slots__ = ("_asked", "_lease", "_running", "_steps", "event", "is_committed", "services")
+    `heard`: to be called by a long run whenever its destination has answered, so that nobody waits for its end to know that it flows.
+    """
+
+    __slots__ = ("_asked", "_lease", "_running", "_steps", "event", "heard", "is_committed", "services")
 
     def __init__(self, running: Running, services: Services, lease: Lease) -> None:
         self.event, self.services = running.event, services
@@ -94,6 +97,7 @@ class Context:
         self._steps: Steps | None = None
         self._asked: frozenset[str] = frozenset()
         self.is_committed = False
+        self.heard: Callable[[], Awaitable[None]] = _nobody_asks
 
     @property
     def settings(self) -> DispatcherSettings:
@@ -131,6 +135,11 @@ class Context:
     def worker(self) -> int:
         """The worker incarnation that runs it."""
         return self._lease.worker
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether this dispatcher was told to stop: a long run that can go on elsewhere should end."""
+        return self._lease.is_stopping
 
     def has_asked(self, destination: str) -> bool:
         """Whether the handler took this destination's client; of one without a client here it is assumed."""
@@ -184,3 +193,23 @@ class Context:
             if not transaction.settled:
                 raise RuntimeError("a handler's transaction ends with `return await tx.settle(outcome)`")
         self.is_committed = True
+
+    @asynccontextmanager
+    async def part(self, *, is_progress: bool = True) -> AsyncIterator[Connection]:
+        """A transaction for a part of a long run, which counts by itself, and only while this run holds its event.
+
+        `is_progress`: the run has come farther, so what failed before it counts no more. No network call belongs inside. Raises
+        OwnershipLost when the event is another's by now, DatabaseUnavailable when it is unknown whether the part counts.
+        """
+        holds = lanes.progressed if is_progress else lanes.holds
+        async with db.transaction(self.services.pool) as connection:
+            await connection.execute(f"set local idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_MS}")
+            if not await holds(connection, self.event, worker=self.worker):
+                raise OwnershipLost(f"event {self.event.id} is no longer held by worker {self.worker}")
+            yield connection
+        if is_progress:
+            self._running.event = self.event = self.event._replace(failures=0, crashes=0)
+
+
+async def _nobody_asks() -> None:
+    return

@@ -9,6 +9,7 @@ import json
 import math
 import random
 import re
+from functools import partial
 
 from pydantic import ValidationError
 
@@ -50,6 +51,8 @@ class Executor:
                 if not entered:
                     return self._hold(running, name)
             context = Context(running, self._services, self._lease)
+            if name is not None:
+                context.heard = partial(self._destinations.answered, name, running.event.id)
             outcome = await running.route.handler(running.event, context)
             if name is not None and context.has_asked(name):
                 await self._destinations.answered(name, running.event.id)

@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from dispatcher.context import Context
-from dispatcher.handlers import appointments, ghl_appointments, ghl_contacts, ghl_install, notion_pages
+from dispatcher.handlers import appointments, ghl_appointments, ghl_contacts, ghl_install, notion_pages, sync_runs
 from dispatcher.outcome import Outcome, Settled, Skipped
 from dispatcher.policy.retry import RetryPolicy
+from dispatcher.syncs.base import Sync
+from dispatcher.syncs.table import SYNCS
 from outbox.event import Claimed
 
 Handler: TypeAlias = Callable[[Claimed, Context], Awaitable[Outcome | Settled]]
@@ -32,6 +34,11 @@ class Route:
 async def no_route(event: Claimed, ctx: Context) -> Outcome:
     """Nobody here knows this kind: settled, so that a route added later can replay it."""
     return Skipped(f"no route for {event.kind}")
+
+
+def sync_routes(syncs: Mapping[str, Sync]) -> dict[str, Route]:
+    """Runs of a sync are events of a kind of their own: `sync.<name>`."""
+    return {f"sync.{sync.name}": Route(sync_runs.handler(sync), sync.destination, sync.deadline_s) for sync in syncs.values()}
 
 
 UNROUTED = Route(no_route)
@@ -65,4 +72,5 @@ ROUTES: Mapping[str, Route] = {
     "appointment.confirmed": Route(appointments.confirmed, destination="ghl"),
     "appointment.cancelled": Route(appointments.cancelled, destination="ghl"),
     "appointment.completed": Route(appointments.completed, destination="ghl"),
+    **sync_routes(SYNCS),
 }

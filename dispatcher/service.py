@@ -14,8 +14,11 @@ from dispatcher.executor import Executor
 from dispatcher.line import Backoff, Line
 from dispatcher.loop import Loop
 from dispatcher.routes import Route
+from dispatcher.schedule import Schedule
 from dispatcher.settler import Settler
 from dispatcher.sight import Sight
+from dispatcher.syncs.base import Sync
+from dispatcher.syncs.table import SYNCS
 from dispatcher.upkeep import Upkeep
 from dispatcher.worker import Lease, LeaseLost, Lookout
 from outbox.db import ENGINE_SETTINGS
@@ -44,9 +47,17 @@ class Dispatcher:
     """Drains the outbox of one database with one set of routes."""
 
     def __init__(
-        self, dsn: str, services: Services, routes: Mapping[str, Route], *, direct_dsn: str | None = None, keep_days: int = 90
+        self,
+        dsn: str,
+        services: Services,
+        routes: Mapping[str, Route],
+        *,
+        direct_dsn: str | None = None,
+        keep_days: int = 90,
+        syncs: Mapping[str, Sync] = SYNCS,
     ) -> None:
         self._dsn, self._direct_dsn, self._services, self._routes, self._keep_days = dsn, direct_dsn or dsn, services, routes, keep_days
+        self._syncs = syncs
         self.loop: Loop | None = None
         self.worker: int | None = None
 
@@ -102,8 +113,9 @@ class Dispatcher:
                     tasks.create_task(loop.look_far(), name="far looks"),
                     tasks.create_task(listener.run(lambda up: setattr(loop, "listening", up)), name="listener"),
                     tasks.create_task(Upkeep(upkeep_line, keep_days=self._keep_days).run(), name="upkeep"),
+                    tasks.create_task(Schedule(self._services, self._syncs).run(), name="schedule"),
                 ]
-                stopper = tasks.create_task(self._drain_on(stop, loop), name="stopper")
+                stopper = tasks.create_task(self._drain_on(stop, loop, lease), name="stopper")
                 ready()
                 await loop.run()
                 await _first(loop.drained(), stop.forced.wait(), asyncio.sleep(settings.grace_s))
@@ -117,8 +129,9 @@ class Dispatcher:
             for line in (claim_line, far_line, *settle_lines, look_line, upkeep_line):
                 await line.close()
 
-    async def _drain_on(self, stop: Stop, loop: Loop) -> None:
+    async def _drain_on(self, stop: Stop, loop: Loop, lease: Lease) -> None:
         await stop.asked.wait()
+        lease.is_stopping = True
         loop.drain()
 
     async def _leave(self, settler: Settler, line: Line, worker: int) -> None:

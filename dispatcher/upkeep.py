@@ -12,10 +12,11 @@ from outbox import db
 from outbox.errors import DatabaseUnavailable
 from outbox.log import get_logger
 from outbox.queries import load
-from outbox.store import days, sources, storage, workers
+from outbox.store import days, runs, sources, storage, workers
 
 log = get_logger(__name__)
 EVERY_S, HOUSE_EVERY = 10.0, 6
+RECORDS_DAYS = 30  # what a sync did to which record is kept so long, or as long as its run
 LOCK = load("days")["lock"]
 
 
@@ -51,6 +52,7 @@ class Upkeep:
                 await days.open_days(connection)
                 await workers.prune(connection)
                 await sources.prune_rejected(connection)
+                await runs.prune(connection, keep_days=self._keep_days, records_days=RECORDS_DAYS)
         dropped, kept = await days.drop_old(connection, keep_days=self._keep_days)
         if dropped:
             log.info("old days dropped", days=[str(day) for day in dropped])

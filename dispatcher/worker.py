@@ -54,6 +54,7 @@ class Lease:
         self._line = line
         self._safe_until = safe_until
         self.last_round = time.monotonic()
+        self.is_stopping = False  # told to stop: what can be handed back soon, should be
 
     @classmethod
     async def begin(cls, line: Line, *, name: str) -> "Lease":

@@ -46,6 +46,9 @@ def location_of(event: Claimed) -> str | None:
         return None
     if not isinstance(payload, dict):
         return None
+    if event.source == "sync":
+        account = payload.get("account")
+        return account if isinstance(account, str) else None
     inner, appointment = payload.get("data"), payload.get("appointment")
     named = payload.get("locationId") or (inner.get("locationId") if isinstance(inner, dict) else None)
     named = named or (appointment.get("location_id") if isinstance(appointment, dict) else None)

@@ -24,6 +24,7 @@ import httpx
 from pydantic import SecretStr
 
 from dispatcher.clients.answer import Answer, Json, encode, parse
+from dispatcher.clients.tally import tally
 from dispatcher.clients.wire import Wire
 from dispatcher.errors import AnswerLost, Failed, Misused, Refused, RemoteError, Unauthorised, Unavailable
 from dispatcher.policy.ratelimit import Limits, retry_after_limits
@@ -214,6 +215,8 @@ class Http:
     ) -> Json:
         request = self._build(method, path, token, params=params, content=content, headers=headers)
         await self._budget.take(urgency=urgency)
+        if (counted := tally.get()) is not None:
+            counted.calls += 1
         status, started = None, time.perf_counter()
         try:
             response, raw = await self._send(request)
@@ -222,6 +225,8 @@ class Http:
             if self._observe is not None:
                 self._observe(Call(method, path, status, round((time.perf_counter() - started) * 1000)))
         answer = self._read(response, raw)
+        if counted is not None and answer.limits.daily_remaining is not None:
+            counted.quota_left = answer.limits.daily_remaining
         await self._learn(answer)
         if not response.is_success:
             raise self._classify(answer)

@@ -1,5 +1,6 @@
 """GHL contact events → crm.contacts. The webhook is a hint: the contact is fetched, and applied if it is newer and no echo."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, assert_never
 
@@ -51,7 +52,7 @@ async def fetched(ghl: GhlClient, contact_id: str, *, fallback_at: datetime) -> 
         shown = await ghl.get_contact(contact_id)
     except Gone:
         return None
-    return contact_of(shown, keys=await _keys(ghl, shown), fallback_at=fallback_at)
+    return contact_of(shown, keys=await field_keys(ghl, [shown]), fallback_at=fallback_at)
 
 
 def contact_of(contact: GhlContact, *, keys: dict[str, str], fallback_at: datetime) -> Contact:
@@ -72,12 +73,12 @@ def contact_of(contact: GhlContact, *, keys: dict[str, str], fallback_at: dateti
     )
 
 
-async def _keys(ghl: GhlClient, contact: GhlContact) -> dict[str, str]:
-    """The keys of its fields as apps name them (`appointment_status`); of a field without one, or if we may not ask, there is none."""
+async def field_keys(ghl: GhlClient, shown: Sequence[GhlContact]) -> dict[str, str]:
+    """The keys of their fields as apps name them (`appointment_status`); of a field without one, or if we may not ask, there is none."""
     keys: dict[str, str] = {}
     try:
-        for value in contact.custom_fields:
-            field = await ghl.custom_field(value.id)
+        for field_id in {value.id for contact in shown for value in contact.custom_fields}:
+            field = await ghl.custom_field(field_id)
             if field is not None and field.key:
                 keys[field.id] = field.key.removeprefix(OF_CONTACTS)
     except Forbidden as problem:

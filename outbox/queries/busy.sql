@@ -145,6 +145,10 @@ returning b.event_id
 -- does this owner still hold this attempt? Locks the row until the transaction ends.
 select true from outbox.busy where lane = $1 and event_id = $2 and owner = $3 and attempt = $4 for update
 
+-- name: progress
+-- busy, running: it has come farther, so what failed before counts no more. Only for this owner and attempt; locks the row as hold_lock does.
+update outbox.busy set failures = 0, crashes = 0 where lane = $1 and event_id = $2 and owner = $3 and attempt = $4 returning true
+
 -- name: release_held
 -- busy, held -> due now: the $2 oldest that wait for destination $1, live ones first; $3 0: live ones only.
 -- The rows are there: their conflict finds each by its key, whatever the settings and statistics of the connection, where a join would be

@@ -5,7 +5,7 @@ Writes nothing to GHL and stages nothing.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -79,6 +79,35 @@ async def apply(connection: Connection, contact: Contact, *, echo_of: int | None
     if made is None:
         return Applied(How.UNCHANGED)
     return Applied(How.CREATED if made["created"] else How.UPDATED)
+
+
+async def apply_many(connection: Connection, found: Sequence[Contact]) -> dict[str, How]:
+    """In the caller's transaction: as apply() for a page, in one statement. CREATED or UPDATED by id; what is not named is unchanged."""
+    newest = {one.ghl_contact_id: one for one in sorted(found, key=lambda one: one.changed_at)}
+    page = json.dumps([_as_json(one) for one in newest.values()], default=str)
+    rows = await db.fetch(connection, Q["apply_many"], page)
+    return {row["ghl_contact_id"]: How.CREATED if row["created"] else How.UPDATED for row in rows}
+
+
+def _as_json(contact: Contact) -> dict[str, object]:
+    names = ("ghl_contact_id", "location_id", "first_name", "last_name", "email", "phone", "company", "source", "added_at", "changed_at")
+    plain = {name: getattr(contact, name) for name in names}
+    return {**plain, "tags": list(contact.tags), "custom_fields": dict(contact.custom_fields or {}), "content_hash": contact.digest().hex()}
+
+
+async def count_unseen(connection: Connection | Pool, run_id: int, *, location_id: str, before: datetime) -> tuple[int, int]:
+    """(how many are here, how many of them a full run that began at `before` has not met)."""
+    row = await db.fetchrow(connection, Q["count_unseen"], run_id, location_id, before, timeout_s=60)
+    assert row is not None
+    return row["here"], row["unseen"]
+
+
+async def unseen(
+    connection: Connection | Pool, run_id: int, *, location_id: str, before: datetime, above: str = "", limit: int = 50
+) -> list[str]:
+    """The next ids of contacts that such a run has not met."""
+    rows = await db.fetch(connection, Q["unseen"], run_id, location_id, before, above, limit, timeout_s=60)
+    return [row["ghl_contact_id"] for row in rows]
 
 
 async def mark_customer(connection: Connection, ghl_contact_id: str, at: datetime) -> bool:

@@ -194,6 +194,11 @@ async def holds(connection: Connection, event: Claimed, *, worker: int) -> bool:
     return await db.fetchval(connection, B["hold_lock"], event.lane_key, event.id, worker, event.attempt) is not None
 
 
+async def progressed(connection: Connection, event: Claimed, *, worker: int) -> bool:
+    """As holds(), and what failed before counts no more: neither for the retry policy nor as a killer of its process."""
+    return await db.fetchval(connection, B["progress"], event.lane_key, event.id, worker, event.attempt) is not None
+
+
 async def release_held(connection: Connection | Pool, destination: str, *, limit: int, live_only: bool = False) -> int:
     """The oldest that wait for a destination become due, live ones first. Returns how many."""
     return len(await db.fetch(connection, B["release_held"], held_for(destination), limit, 0 if live_only else 1))

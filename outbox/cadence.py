@@ -1,0 +1,140 @@
+"""When a sync is due: a cron expression in a time zone, or a plain interval. Pure, and the only place that knows daylight saving time.
+
+    0 2 * * *      fixed times      each local time once a day; one that the clocks jump over comes at once after the jump, one that
+                                    they repeat comes the first time
+    0 * * * *      with a star      (as minute or hour) whenever the clock on the wall shows it, so that "hourly" stays every hour
+    every 600 s    intervals        counted from the tick before
+
+The same rules as Debian's cron. No tick comes twice, and none is lost.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import islice, pairwise
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim, CronSimError
+
+from outbox.errors import PostroomError
+
+SHORTEST_S: Final = 10
+LONGEST_S: Final = 366 * 86_400
+GRACE_S: Final = 120.0  # a tick that is so late is still on time; later, the catch-up policy decides
+MAX_CHARS: Final = 100
+
+
+class InvalidCadence(PostroomError):
+    """A cron expression, a zone or an interval that cannot be used; the message says what is wrong with which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cron:
+    """Five fields: minute, hour, day of the month, month, weekday. `zone` is a name of the IANA list. Raises InvalidCadence."""
+
+    expression: str
+    zone: str = "UTC"
+
+    def __post_init__(self) -> None:
+        zone_of(self.zone)
+        if len(self.expression) > MAX_CHARS or len(self.expression.split()) != 5 or not self.expression.isascii():
+            raise InvalidCadence("a cron expression has five fields: minute, hour, day of the month, month, weekday")
+        try:
+            next(CronSim(self.expression, datetime(2024, 1, 1, tzinfo=UTC)))
+        except (CronSimError, ValueError) as problem:
+            raise InvalidCadence(f"this is no cron expression: {problem}") from None
+        except (StopIteration, RuntimeError):
+            raise InvalidCadence("this cron expression never comes due") from None
+
+    def after(self, moment: datetime) -> Iterator[datetime]:
+        """The ticks after `moment`, in UTC, without end."""
+        last = moment
+        for tick in CronSim(self.expression, moment.astimezone(zone_of(self.zone))):
+            # Of the times inside a jump of the clocks several come at one moment, and inside a repeated hour some lie behind us.
+            if (at := tick.astimezone(UTC)) > last:
+                last = at
+                yield at
+
+
+@dataclass(frozen=True, slots=True)
+class Every:
+    """An interval in seconds. Raises InvalidCadence."""
+
+    seconds: int
+
+    def __post_init__(self) -> None:
+        if not SHORTEST_S <= self.seconds <= LONGEST_S:
+            raise InvalidCadence(f"an interval has {SHORTEST_S} seconds to 366 days")
+
+    def after(self, moment: datetime) -> Iterator[datetime]:
+        """The ticks after `moment`, which is one itself."""
+        at = moment.astimezone(UTC)
+        while True:
+            at += timedelta(seconds=self.seconds)
+            yield at
+
+
+Cadence = Cron | Every
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What becomes of a due entry: `fire` is the tick to stage (None: those were missed and are skipped), `due_at` the next one."""
+
+    fire: datetime | None
+    due_at: datetime
+
+
+def decide(cadence: Cadence, *, due_at: datetime, now: datetime, makes_good: bool) -> Due:
+    """For an entry that was due at `due_at`. `makes_good`: what nobody was there for is made good by one tick."""
+    newest, upcoming = due_at, _upcoming(cadence, due_at, now)
+    if isinstance(cadence, Every):
+        missed = (now - due_at) // timedelta(seconds=cadence.seconds)
+        newest = due_at + missed * timedelta(seconds=cadence.seconds)
+    else:
+        for tick in islice(cadence.after(max(due_at, now - timedelta(seconds=GRACE_S))), 200):
+            if tick > now:
+                break
+            newest = tick
+    is_on_time = (now - newest).total_seconds() <= GRACE_S
+    return Due(newest if is_on_time or makes_good else None, upcoming)
+
+
+def _upcoming(cadence: Cadence, due_at: datetime, now: datetime) -> datetime:
+    if isinstance(cadence, Every):
+        missed = (now - due_at) // timedelta(seconds=cadence.seconds)
+        return due_at + (missed + 1) * timedelta(seconds=cadence.seconds)
+    return next(cadence.after(now))
+
+
+def read(cron: str | None, zone: str | None, every_s: int | None) -> Cadence:
+    """The cadence of a row. Raises InvalidCadence."""
+    if cron is not None and every_s is None:
+        return Cron(cron, zone or "UTC")
+    if every_s is not None and cron is None:
+        return Every(every_s)
+    raise InvalidCadence("a schedule is either a cron expression or an interval")
+
+
+def upcoming(cadence: Cadence, *, due_at: datetime, count: int = 5) -> list[datetime]:
+    """The next ticks of an entry that is due at `due_at`, itself the first."""
+    return [due_at, *islice(cadence.after(due_at), count - 1)]
+
+
+def interval_s(cadence: Cadence, *, around: datetime) -> float:
+    """The usual time between two ticks: the shortest of the next few, so that nights and weekends do not count."""
+    if isinstance(cadence, Every):
+        return float(cadence.seconds)
+    ticks = list(islice(cadence.after(around), 8))
+    return min((later - earlier).total_seconds() for earlier, later in pairwise(ticks))
+
+
+def zone_of(name: str) -> ZoneInfo:
+    """The zone of that name. Raises InvalidCadence."""
+    try:
+        if len(name) > MAX_CHARS:
+            raise ValueError
+        return ZoneInfo(name)
+    except (ValueError, OSError, KeyError):  # of an unknown name, of a path, of a folder of the list
+        raise InvalidCadence(f"there is no time zone {name[:40]!r}; the names are as in Europe/Vienna") from None

@@ -1,0 +1,118 @@
+-- name: stage
+-- a run and its event in one statement, bulk, in its sync's lane; zero rows: this key was used, or a tick of its type waits already.
+with id as materialized (select nextval('outbox.event_ids') id),
+key as (
+  insert into outbox.keys (digest, event_id) select outbox.digest('sync', $3), id from id on conflict do nothing returning event_id),
+run as (
+  insert into outbox.runs (id, sync, type, trigger, by_whom, hours_back, dry_run) select event_id, $5, $6, $7, $8, $9, $10 from key
+  on conflict do nothing returning id),
+e as (
+  insert into outbox.events (id, source, kind, key, lane, payload) select id, 'sync', $1, $3, $4, convert_to($2::text, 'UTF8') from run),
+p as (
+  insert into outbox.pending (urgency, lane, event_id) select 1, outbox.lane_of($4, id), id from run),
+told as materialized (select pg_notify('postroom', '') from run)
+select run.id from run cross join told
+
+-- name: turn
+-- those who ask for runs of one sync take turns until their transaction ends.
+select pg_advisory_xact_lock(7314, hashtext($1))
+
+-- name: recent
+-- read only: the newest run of a sync and type that is undone, or was asked for in the last $3 seconds.
+select id from outbox.runs where sync = $1 and type = $2 and not dry_run and (ended_at is null or asked_at > now() - $3::float8 * interval '1 s')
+order by id desc limit 1
+
+-- name: renew
+-- ended well, cancelled or braked -> waiting, from its beginning: its event is run once more.
+update outbox.runs
+set state = 'waiting', ended_at = null, checkpoint = null, since = null, until = null, cancel_by = null, phase = null, progress = 0, expected = null,
+    created = 0, updated = 0, unchanged = 0, skipped = 0, deleted = 0, errors = 0, errors_by = '{}', pages = 0
+where id = $1 and state in ('done', 'cancelled', 'braked')
+
+-- name: begin
+-- queued, waiting, failed or running -> running, with what its sync keeps; its span is fixed the first time.
+update outbox.runs r
+set state = 'running', reason = null, ended_at = null, started_at = coalesce(started_at, now()),
+    until = coalesce(until, now()),
+    since = case when until is not null then since when hours_back is not null then now() - hours_back * interval '1 h' else s.watermark end
+from outbox.syncs s where r.id = $1 and s.name = r.sync
+returning r.id, r.sync, r.type, r.trigger, r.dry_run, r.hours_back, r.since, r.until, r.started_at, r.created, r.updated, r.unchanged, r.skipped, r.deleted,
+          r.errors, r.errors_by, r.calls, r.quota_left, r.phase, r.progress, r.expected, r.pages, r.checkpoint, r.worked_ms, r.cancel_by,
+          s.kept, s.may_delete, s.off, (select count(*)::int from outbox.run_records k where k.run_id = r.id) logged
+
+-- name: keep
+-- a run's numbers and its checkpoint, in the transaction of a page or of its end; answers whether somebody asked that it ends.
+update outbox.runs
+set state = $2, reason = $3, ended_at = case when $4 then now() end, created = $5, updated = $6, unchanged = $7, skipped = $8, deleted = $9,
+    errors = $10, errors_by = $11::jsonb, calls = $12, quota_left = $13, phase = $14, progress = $15, expected = $16, pages = $17,
+    checkpoint = $18::jsonb, worked_ms = $19
+where id = $1 and state in ('running', 'waiting') returning cancel_by
+
+-- name: cancel
+-- asks a run to end; zero rows: it has ended, or somebody asked before.
+update outbox.runs set cancel_by = $2 where id = $1 and ended_at is null and cancel_by is null returning id
+
+-- name: cancel_resting
+-- a run that is not at work -> cancelled, and its event skipped with the reason; zero rows: it is at work, and ends at its next page.
+with waits as (
+  delete from outbox.pending p using outbox.events e
+  where e.id = $1 and p.urgency in (0, 1) and p.lane = outbox.lane_of(e.lane, e.id) and p.event_id = e.id returning p.event_id, p.attempt),
+rests as (
+  delete from outbox.busy b using outbox.events e
+  where e.id = $1 and b.lane = outbox.lane_of(e.lane, e.id) and b.event_id = e.id and b.owner is null returning b.event_id, b.attempt),
+gone as (select * from waits union all select * from rests),
+log as (
+  insert into outbox.attempts (event_id, started_at, owner, attempt, took_ms, outcome, note)
+  select event_id, clock_timestamp(), 0, attempt, 0, 's', 'cancelled by ' || $2 from gone)
+update outbox.runs r set state = 'cancelled', reason = 'cancelled by ' || $2, cancel_by = $2, ended_at = now() from gone where r.id = gone.event_id returning r.id
+
+-- name: end_dead
+-- undone -> failed: those whose event is a dead letter, or was discarded as one.
+update outbox.runs r
+set state = 'failed', reason = coalesce(d.reason, 'its event was discarded'), ended_at = coalesce(d.died_at, now())
+from outbox.runs u
+cross join lateral (select event_id, lane from (select u.id event_id, outbox.lane_of(e.lane, e.id) lane from outbox.events e where e.id = u.id) x) e
+left join outbox.dead d on d.event_id = u.id
+where u.ended_at is null and r.id = u.id
+  and not exists (select from outbox.pending p where p.urgency in (0, 1) and p.lane = e.lane and p.event_id = u.id)
+  and not exists (select from outbox.busy b where b.lane = e.lane and b.event_id = u.id)
+returning r.id
+
+-- name: log
+-- what happened to records, in the page's transaction.
+insert into outbox.run_records (run_id, record, what, category, note)
+select $1, * from unnest($2::text[], $3::text[], $4::text[], $5::text[])
+
+-- name: saw
+-- what a full run met on a page.
+insert into outbox.run_seen (run_id, record) select $1, unnest($2::text[]) on conflict do nothing
+
+-- name: forget_seen
+-- a full run has ended.
+delete from outbox.run_seen where run_id = $1
+
+-- name: list
+-- read only: runs of sync $1 (NULL: of all), newest first, below id $2, at most $3, with why an undone one waits.
+select r.*, s.why, s.until held_until from outbox.runs r
+left join lateral (select why, until from outbox.states(array[r.id]) where r.ended_at is null) s on true
+where ($1::text is null or r.sync = $1) and ($2::bigint is null or r.id < $2) order by r.id desc limit $3
+
+-- name: one
+-- read only: a run, with why it waits.
+select r.*, s.why, s.until held_until from outbox.runs r
+left join lateral (select why, until from outbox.states(array[r.id]) where r.ended_at is null) s on true
+where r.id = $1
+
+-- name: records
+-- read only: what a run did to which record, errors first; $2: only these (NULL: all).
+select record, what, category, note, at from outbox.run_records where run_id = $1 and ($2::text is null or what = $2)
+order by (what = 'error') desc, at desc limit $3
+
+-- name: prune
+-- forgets runs that ended over $1 days ago, with their records; of each sync the newest success stays.
+delete from outbox.runs r where r.ended_at < now() - $1::float8 * interval '1 day'
+  and r.id is distinct from (select max(id) from outbox.runs k where k.sync = r.sync and k.state = 'done' and not k.dry_run)
+
+-- name: prune_records
+-- forgets what runs that ended over $1 days ago did to which record.
+delete from outbox.run_records k using outbox.runs r where r.id = k.run_id and r.ended_at < now() - $1::float8 * interval '1 day'

@@ -1,0 +1,41 @@
+-- name: register
+-- a sync that a dispatcher knows, with why it cannot run ($4; NULL: it can). What people said of it stays.
+insert into outbox.syncs as s (name, destination, types, off) values ($1, $2, $3, $4)
+on conflict (name) do update set destination = excluded.destination, types = excluded.types, off = excluded.off
+where (s.destination, s.types, s.off) is distinct from (excluded.destination, excluded.types, excluded.off)
+
+-- name: all
+-- read only: every sync with its last success, its last failure and its undone run; $1: one by name (NULL: all). A rehearsal is no success.
+select s.name, s.destination, s.types, s.off, s.watermark, s.may_delete, s.paused_at, s.paused_by, s.paused_why, s.added_at, now() as now,
+       ok.id ok_id, ok.ended_at ok_at, bad.id bad_id, bad.ended_at bad_at, bad.state bad_state, bad.reason bad_reason, current.id current_id
+from outbox.syncs s
+left join lateral (
+  select id, ended_at from outbox.runs where sync = s.name and state = 'done' and not dry_run order by id desc limit 1) ok on true
+left join lateral (
+  select id, ended_at, state, reason from outbox.runs where sync = s.name and state in ('failed', 'braked') order by id desc limit 1) bad on true
+left join lateral (
+  select id from outbox.runs where sync = s.name and ended_at is null order by state = 'running' desc, id limit 1) current on true
+where $1::text is null or s.name = $1 order by s.name
+
+-- name: one
+-- read only: a sync.
+select name, destination, types, off, watermark, kept, may_delete, paused_at, paused_by, paused_why from outbox.syncs where name = $1
+
+-- name: pause
+-- its schedule stands; zero rows: there is no such sync. Who paused it first stays named.
+update outbox.syncs set paused_at = coalesce(paused_at, now()), paused_by = coalesce(paused_by, $2), paused_why = coalesce(paused_why, $3)
+where name = $1 returning name
+
+-- name: resume
+-- its schedule goes on; zero rows: it was not paused.
+update outbox.syncs set paused_at = null, paused_by = null, paused_why = null where name = $1 and paused_at is not null returning name
+
+-- name: allow
+-- a person allows the next sweep so many deletions.
+update outbox.syncs set may_delete = $2 where name = $1 returning name
+
+-- name: advance
+-- the watermark moves on, never back; what the sync keeps is replaced ($3; NULL: it stays); $4: what a person allowed is used up.
+update outbox.syncs
+set watermark = greatest(watermark, $2), kept = coalesce($3::jsonb, kept), may_delete = case when not $4 then may_delete end
+where name = $1

@@ -1,0 +1,54 @@
+"""outbox.syncs: which syncs there are, how far each has come, what people said of them."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from outbox import db
+from outbox.db import Connection, Pool, Record
+from outbox.queries import load
+
+Q = load("syncs")
+
+
+async def register(connection: Connection | Pool, name: str, *, destination: str | None, types: Sequence[str], off: str | None) -> None:
+    """A sync that this code knows. `off`: why it cannot run here; None: it can."""
+    await db.fetch(connection, Q["register"], name, destination, list(types), off)
+
+
+async def every(connection: Connection | Pool) -> list[Record]:
+    """All syncs, each with its last success, its last failure and its undone run."""
+    return await db.fetch(connection, Q["all"], None)
+
+
+async def standing(connection: Connection | Pool, name: str) -> Record | None:
+    """One of every(), or None."""
+    return await db.fetchrow(connection, Q["all"], name)
+
+
+async def one(connection: Connection | Pool, name: str) -> Record | None:
+    """A sync as it is set up, or None."""
+    return await db.fetchrow(connection, Q["one"], name)
+
+
+async def pause(connection: Connection | Pool, name: str, *, by: str, why: str) -> bool:
+    """Its schedule stands until resume(); a run at work goes on. False: there is no such sync."""
+    return await db.fetchval(connection, Q["pause"], name, by, why) is not None
+
+
+async def resume(connection: Connection | Pool, name: str) -> bool:
+    """Its schedule goes on; what was missed is made good as each schedule says. False: it was not paused."""
+    return await db.fetchval(connection, Q["resume"], name) is not None
+
+
+async def allow(connection: Connection | Pool, name: str, *, deletions: int) -> bool:
+    """The next sweep may delete so many. False: there is no such sync."""
+    return await db.fetchval(connection, Q["allow"], name, deletions) is not None
+
+
+async def advance(
+    connection: Connection, name: str, *, watermark: datetime | None, kept: Mapping[str, Any] | None, used_up: bool = False
+) -> None:
+    """In the transaction that ends a run: everything up to `watermark` is here. `used_up`: what a person allowed has been done."""
+    await db.fetch(connection, Q["advance"], name, watermark, None if kept is None else json.dumps(dict(kept)), used_up)
