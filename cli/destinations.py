@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from cli import own_modules
 from cli.database import ask
 from cli.errors import Usage
 from cli.options import Json, duration_s
@@ -128,5 +129,5 @@ async def standings(pool: Pool) -> list[dict[str, Any]]:
 
 
 def _check(name: str) -> None:
-    if name not in KNOWN and not ACCOUNT.fullmatch(name):
+    if name not in KNOWN and not ACCOUNT.fullmatch(name) and name not in own_modules.destinations():
         raise Usage(f"There is no destination {name[:60]!r}. There are: {', '.join(KNOWN)}, and ghl:LOCATION for a connected one.")

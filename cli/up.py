@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from cli import deliver, running, scenes
+from cli import deliver, own_modules, running, scenes
 from cli.children import Children
 from cli.database import database, direct, migrated, opened
 from cli.errors import Failed
@@ -57,6 +57,7 @@ def command(
     settings, receiver, dispatcher = DatabaseSettings.read(), ReceiverSettings.read(), DispatcherSettings.read()
     running.configure_log(settings, quiet=True)
     Sealer(settings.encryption_keys)  # a bad key is said here and not by a child
+    own_modules.loaded(dispatcher)  # and so is a module
     say: Say = silent if as_json else err().print
     listening = _listen(receiver, port, say)
     with listening, database(settings, create=True, keep=True) as dsn:

@@ -1,11 +1,11 @@
 """`postroom worker`: a dispatcher process."""
 
-from cli import kept, running
+from cli import kept, own_modules, running
 from cli.database import database, direct
 from cli.lifeline import say_ready
 from cli.options import StopWithParent
 from dispatcher.config import DispatcherSettings
-from dispatcher.routes import ROUTES
+from dispatcher.modules import Loaded
 from dispatcher.service import Dispatcher, Stop
 from dispatcher.services import services
 from outbox.config import DatabaseSettings
@@ -25,11 +25,12 @@ def command(stop_with_parent: StopWithParent = False) -> None:
     """
     settings, own = DatabaseSettings.read(), DispatcherSettings.read()
     running.configure_log(settings)
+    loaded = own_modules.loaded(own)
     with database(settings, keep=True) as dsn:
-        running.run(_work(dsn, settings, own, say=stop_with_parent), stop_with_parent=stop_with_parent)
+        running.run(_work(dsn, settings, own, loaded, say=stop_with_parent), stop_with_parent=stop_with_parent)
 
 
-async def _work(dsn: str, settings: DatabaseSettings, own: DispatcherSettings, *, say: bool) -> None:
+async def _work(dsn: str, settings: DatabaseSettings, own: DispatcherSettings, loaded: Loaded, *, say: bool) -> None:
     stop = Stop()
     running.on_signals(stop.ask)
     unsaid = [say]
@@ -39,6 +40,6 @@ async def _work(dsn: str, settings: DatabaseSettings, own: DispatcherSettings, *
             say_ready()
         unsaid.append(False)
 
-    async with services(dsn, own, sealer=kept.sealer(settings)) as shared:
-        made = Dispatcher(dsn, shared, ROUTES, direct_dsn=direct(settings, dsn), keep_days=settings.retention_days)
+    async with services(dsn, own, sealer=kept.sealer(settings), own=loaded.clients) as shared:
+        made = Dispatcher(dsn, shared, loaded.routes, direct_dsn=direct(settings, dsn), keep_days=settings.retention_days)
         await made.run(stop, ready=ready)

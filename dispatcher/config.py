@@ -53,6 +53,11 @@ class DispatcherSettings(Settings):
         le=100,
         description="Of what is here, a full sync marks at most so many percent as deleted; for more it asks a person.",
     )
+    modules: Words = Field(
+        (),
+        alias="POSTROOM_MODULES",
+        description="Modules of your own with routes, as package.module. Absent: only those of installed packages.",
+    )
     concurrency: int = Field(500, alias="POSTROOM_CONCURRENCY", ge=1, le=10_000, description="Events at work at once in one dispatcher.")
     destination_concurrency: int = Field(
         32, alias="POSTROOM_DESTINATION_CONCURRENCY", ge=1, le=1_000, description="Of these, at most so many for one destination."

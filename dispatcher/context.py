@@ -1,8 +1,8 @@
 """What a handler is given: its steps, its transaction, its clients. A handler needs nothing else and sees no SQL."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from dispatcher.clients.accounts import GhlAccounts, location_of
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 CLIENTS = ("ghl", "notion")
+BUILT_IN = (*CLIENTS, "ghl-oauth")
 IDLE_IN_TRANSACTION_MS = 5_000  # an open transaction of a handler that does something else holds up everybody
 
 
@@ -38,6 +39,7 @@ class Services:
     ghl: GhlClient | None = None
     notion: NotionClient | None = None
     accounts: GhlAccounts | None = None  # None: GHL is not set up, neither by key nor as an app
+    own: Mapping[str, object] = field(default_factory=dict)  # clients of the user's own modules; None: its module says it is not set up
 
     def has(self, destination: str | None) -> bool:
         """Whether a destination can be called; those without a client here are the handlers' own affair."""
@@ -48,7 +50,7 @@ class Services:
                 return self.accounts is not None and self.accounts.has_app
             case "notion":
                 return self.notion is not None
-        return True
+        return destination is None or self.own.get(destination, self) is not None
 
     def destination_of(self, route: "Route", event: Claimed) -> str | None:
         """Whom this event's handler calls: the route's destination, and of several GHL locations the event's own."""
@@ -131,6 +133,14 @@ class Context:
         self._asked |= {"notion"}
         return self.services.notion.for_bulk() if self.event.urgency else self.services.notion
 
+    def client(self, destination: str, kind: type[T]) -> T:
+        """The client that a module of your own opened under this name: ctx.client("mailer", Mailer). Raises ConfigError without one."""
+        client = self.services.own.get(destination)
+        if not isinstance(client, kind):
+            raise ConfigError(f"no module of your own has a {kind.__name__} as its client {destination!r}, but {type(client).__name__}")
+        self._asked |= {destination}
+        return client
+
     @property
     def worker(self) -> int:
         """The worker incarnation that runs it."""
@@ -143,7 +153,7 @@ class Context:
 
     def has_asked(self, destination: str) -> bool:
         """Whether the handler took this destination's client; of one without a client here it is assumed."""
-        return destination in self._asked or destination.partition(":")[0] not in CLIENTS
+        return destination in self._asked or destination.partition(":")[0] not in (*CLIENTS, *self.services.own)
 
     def took_ms(self) -> int:
         """Milliseconds since this run began."""

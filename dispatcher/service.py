@@ -26,7 +26,7 @@ from outbox.errors import DatabaseUnavailable
 from outbox.listen import Listener
 from outbox.log import get_logger
 from outbox.migrate import check
-from outbox.store import lanes, workers
+from outbox.store import lanes, wanted, workers
 
 log = get_logger(__name__)
 
@@ -77,6 +77,7 @@ class Dispatcher:
         lease_line = Line(self._dsn, name="postroom:lease", timeout_s=3)
         try:
             await check(await lease_line.get())
+            await wanted.want(await lease_line.get(), self._routes)
             lease = await Lease.begin(lease_line, name=settings.worker_name)
             backoff.reset()
             await self._work(stop, ready, lease, lease_line)
@@ -112,7 +113,7 @@ class Dispatcher:
                     tasks.create_task(loop.sweep(), name="deadlines"),
                     tasks.create_task(loop.look_far(), name="far looks"),
                     tasks.create_task(listener.run(lambda up: setattr(loop, "listening", up)), name="listener"),
-                    tasks.create_task(Upkeep(upkeep_line, keep_days=self._keep_days).run(), name="upkeep"),
+                    tasks.create_task(Upkeep(upkeep_line, keep_days=self._keep_days, kinds=self._routes).run(), name="upkeep"),
                     tasks.create_task(Schedule(self._services, self._syncs).run(), name="schedule"),
                 ]
                 stopper = tasks.create_task(self._drain_on(stop, loop, lease), name="stopper")

@@ -1,7 +1,9 @@
 """Builds what the handlers of a process share: the pool, and a client for each destination whose credentials are set."""
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from types import MappingProxyType
+from typing import TypeAlias
 
 from dispatcher.budget import SharedBudget
 from dispatcher.clients.accounts import GHL, App, GhlAccounts
@@ -17,19 +19,31 @@ from dispatcher.context import Services
 from dispatcher.policy.ratelimit import GHL_RATE, NOTION_RATE, ghl_limits, notion_limits
 from outbox import db
 from outbox.db import Pool
-from outbox.log import get_logger
+from outbox.errors import ConfigError
+from outbox.log import get_logger, scrub
 from outbox.seal import Sealer, fingerprint
 
 log = get_logger(__name__)
+
+# Opens a client of the user's own; what it yields is what ctx.client() gives. None: it is not set up, and its events wait.
+OpenClient: TypeAlias = Callable[[], AbstractAsyncContextManager[object]]
 
 POOL_TIMEOUT_S = 5  # as the engine's own: a line that fell silent is given up well inside P9's 15 s
 
 
 @asynccontextmanager
-async def services(dsn: str, settings: DispatcherSettings, *, sealer: Sealer | None = None, pool_size: int = 16) -> AsyncIterator[Services]:
+async def services(
+    dsn: str,
+    settings: DispatcherSettings,
+    *,
+    sealer: Sealer | None = None,
+    pool_size: int = 16,
+    own: Mapping[str, OpenClient] = MappingProxyType({}),
+) -> AsyncIterator[Services]:
     """Open for the life of a dispatcher process. A database that is away does not stop the start.
 
-    `sealer` opens the tokens of connected accounts; without one there are none.
+    `sealer` opens the tokens of connected accounts; without one there are none. `own` are the clients of the user's own modules.
+    Raises ConfigError for one that cannot be opened.
     """
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(db.pool(dsn, name="postroom:handlers", size=pool_size, timeout_s=POOL_TIMEOUT_S))
@@ -49,7 +63,17 @@ async def services(dsn: str, settings: DispatcherSettings, *, sealer: Sealer | N
                 )
             )
             notion = NotionClient(http)
-        yield Services(pool, settings, None if accounts is None else accounts.default, notion, accounts)
+        opened = {name: await _opened(stack, name, open_client) for name, open_client in own.items()}
+        yield Services(pool, settings, None if accounts is None else accounts.default, notion, accounts, opened)
+
+
+async def _opened(stack: AsyncExitStack, name: str, open_client: OpenClient) -> object:
+    try:
+        return await stack.enter_async_context(open_client())
+    except ConfigError:
+        raise
+    except Exception as problem:
+        raise ConfigError(f"your own client {name!r} cannot be opened: {type(problem).__name__}: {scrub(str(problem))}") from problem
 
 
 async def _accounts(stack: AsyncExitStack, pool: Pool, settings: DispatcherSettings, sealer: Sealer) -> GhlAccounts | None:

@@ -5,6 +5,7 @@ Undone work is never dropped. Retention is one short transaction a day of events
 
 import asyncio
 import itertools
+from collections.abc import Collection
 from datetime import date
 
 from dispatcher.line import Line
@@ -12,7 +13,7 @@ from outbox import db
 from outbox.errors import DatabaseUnavailable
 from outbox.log import get_logger
 from outbox.queries import load
-from outbox.store import days, runs, sources, storage, workers
+from outbox.store import days, runs, sources, storage, wanted, workers
 
 log = get_logger(__name__)
 EVERY_S, HOUSE_EVERY = 10.0, 6
@@ -23,8 +24,8 @@ LOCK = load("days")["lock"]
 class Upkeep:
     """One for each worker; they take turns."""
 
-    def __init__(self, line: Line, *, keep_days: int) -> None:
-        self._line, self._keep_days = line, keep_days
+    def __init__(self, line: Line, *, keep_days: int, kinds: Collection[str] = ()) -> None:
+        self._line, self._keep_days, self._kinds = line, keep_days, kinds
         self._told: list[tuple[date, int]] = []
 
     async def run(self) -> None:
@@ -32,6 +33,7 @@ class Upkeep:
         for turn in itertools.count():
             try:
                 if turn % HOUSE_EVERY == 0:
+                    await wanted.want(await self._line.get(), self._kinds)
                     await self.once()
                 await days.sum_up(await self._line.get())
             except DatabaseUnavailable as problem:
@@ -53,7 +55,10 @@ class Upkeep:
                 await workers.prune(connection)
                 await sources.prune_rejected(connection)
                 await runs.prune(connection, keep_days=self._keep_days, records_days=RECORDS_DAYS)
+                forgotten = await wanted.forget(connection)
         dropped, kept = await days.drop_old(connection, keep_days=self._keep_days)
+        if forgotten:
+            log.warning("no dispatcher took these kinds for a week: they are staged no more", kinds=forgotten)
         if dropped:
             log.info("old days dropped", days=[str(day) for day in dropped])
         told = [(one.day, one.oldest) for one in kept]

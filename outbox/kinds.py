@@ -6,7 +6,7 @@ a type unknown today is named the same way tomorrow. docs/staging.md lists what 
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -66,3 +66,38 @@ class AppointmentChange(BaseModel):
 
 
 APPOINTMENT_KINDS = tuple(f"appointment.{word}" for word in ("created", "updated", "confirmed", "cancelled", "completed"))
+
+CONTACT_CHANGED = "contact.changed"
+
+
+class TagChange(BaseModel):
+    """A contact's tags before and after."""
+
+    model_config = ConfigDict(frozen=True)
+
+    before: frozenset[str] = frozenset()
+    after: frozenset[str] = frozenset()
+
+    @property
+    def added(self) -> frozenset[str]:
+        return self.after - self.before
+
+    @property
+    def removed(self) -> frozenset[str]:
+        return self.before - self.after
+
+
+class ContactChange(BaseModel):
+    """Payload of contact.changed. `fields`: the names of what differs, a custom field as custom_fields.KEY; values are in crm.contacts.
+
+    A contact that is deleted has nothing: all of its tags are removed. `changed_at` is GHL's time of the change.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    contact_id: str
+    location_id: str | None
+    change: Literal["created", "updated", "deleted", "restored"]
+    fields: frozenset[str]
+    tags: TagChange
+    changed_at: datetime

@@ -142,6 +142,8 @@ Drain = Callable[..., Awaitable[dict[str, int]]]
 def drain(postroom: Postroom) -> Drain:
     """`await drain(routes)`: runs a dispatcher until nothing is ready or running; returns the totals.
 
+    Without routes: ours, and those of the modules that the settings name (`modules=("shop.handlers",)`), with their clients.
+
     `hurry=True` lets retries and snoozes run at once, until nothing waits for a time. Events held for a stopped destination stay.
     """
 
@@ -153,14 +155,16 @@ def drain(postroom: Postroom) -> Drain:
         timeout_s: float = DRAIN_TIMEOUT_S,
     ) -> dict[str, int]:
         from dispatcher.config import DispatcherSettings
-        from dispatcher.routes import ROUTES
+        from dispatcher.modules import load
         from dispatcher.service import Dispatcher, Stop
         from dispatcher.services import services
 
         # By default nothing of the environment: a developer's real keys must not meet a test's events.
-        async with services(postroom.dsn, settings or DispatcherSettings.model_construct()) as shared:
+        settings = settings or DispatcherSettings.model_construct()
+        loaded = load(settings.modules, installed=())
+        async with services(postroom.dsn, settings, own=loaded.clients) as shared:
             stop = Stop()
-            dispatcher = asyncio.create_task(Dispatcher(postroom.dsn, shared, routes or ROUTES).run(stop))
+            dispatcher = asyncio.create_task(Dispatcher(postroom.dsn, shared, routes or loaded.routes).run(stop))
             try:
                 async with asyncio.timeout(timeout_s):
                     while await _is_busy(postroom, hurry=hurry):

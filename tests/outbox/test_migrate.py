@@ -175,5 +175,6 @@ async def test_a_role_that_may_not_read_the_schema_is_told_so(own: Postroom, str
         await connection.execute("reset role")
 
 
-def test_migrations_are_numbered_without_a_gap() -> None:
-    assert [number for number, _, _ in migrations()] == list(range(1, NEWEST + 1))
+def test_no_two_migrations_have_one_number() -> None:
+    numbers = [number for number, _, _ in migrations()]
+    assert numbers == sorted(set(numbers))
