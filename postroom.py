@@ -25,6 +25,7 @@ COMMANDS = {
     "doctor": LOOK,
     "events": LOOK,
     "dead": LOOK,
+    "lanes": LOOK,
     "destinations": LOOK,
     "handshake": LOOK,
     "connect": LOOK,
