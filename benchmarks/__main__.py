@@ -22,6 +22,7 @@ from benchmarks.cases import CASES
 from benchmarks.report import headline, markdown, table
 from benchmarks.server import server, version
 from benchmarks.sizes import FULL, SHORT
+from benchmarks.yardstick import rounds_per_s
 
 LATEST = Path(__file__).with_name("latest.json")
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -46,6 +47,7 @@ async def measure(asked: argparse.Namespace, console: Console) -> Results:
         bench.results |= {
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "machine": machine(),
+            "core_rounds_per_s": rounds_per_s(),
             "postgres": await version(running),
             "short": sizes.is_short,
             "sizes": dataclasses.asdict(sizes),

@@ -121,6 +121,7 @@ async def main(dsn: str, options: Options) -> None:
         await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
         print("loaded", flush=True)
         await reader.readline()
+        loaded = resource.getrusage(resource.RUSAGE_SELF)  # importing is no event's work
         running = asyncio.create_task(Dispatcher(dsn, shared, routes).run(stop))
         sampling = asyncio.create_task(sample(seen))
         await reader.read()
@@ -130,7 +131,7 @@ async def main(dsn: str, options: Options) -> None:
     used = resource.getrusage(resource.RUSAGE_SELF)
     report = {
         "events": seen.events,
-        "cpu_s": used.ru_utime + used.ru_stime,
+        "cpu_s": used.ru_utime + used.ru_stime - loaded.ru_utime - loaded.ru_stime,
         "peak_rss_mb": peak_rss_mb(used),
         "rss_mb": seen.rss_mb,
         "latencies_s": seen.latencies_s,

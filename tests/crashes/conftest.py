@@ -36,16 +36,10 @@ async def world_on(server: Embedded, template: str) -> AsyncIterator[World]:
         await _administer(server, f"drop database {name} with (force)")
 
 
-@pytest.fixture(scope="session")
-def crash_template(postroom_server: Embedded) -> str:
-    """A migrated database of this process of the test run, to be copied: quicker than to migrate each."""
-    return asyncio.run(_make_template(postroom_server))
-
-
 @pytest.fixture
-def worlds(postroom_server: Embedded, crash_template: str) -> Worlds:
+def worlds(postroom_server: Embedded, postroom_template: str) -> Worlds:
     """`async with worlds() as world`: as many as a test needs, also at once, on the run's server (which is not to be killed)."""
-    return lambda: world_on(postroom_server, crash_template)
+    return lambda: world_on(postroom_server, postroom_template)
 
 
 @pytest.fixture
@@ -68,7 +62,7 @@ def own_server() -> Iterator[Embedded]:
 
 @pytest.fixture(scope="session")
 def own_template(own_server: Embedded) -> str:
-    """As crash_template, there."""
+    """As postroom_template, there."""
     return asyncio.run(_make_template(own_server))
 
 

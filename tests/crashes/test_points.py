@@ -99,7 +99,7 @@ def test_calls_outside_are_made_in_one_place_so_that_its_points_are_all_there_ar
         for path in (ROOT / end).rglob("*.py")
         if importing.search(path.read_text())
     ]
-    assert sorted(found) == ["dispatcher/clients/http.py", "dispatcher/clients/pools.py"]  # the one asks the other to send
+    assert sorted(found) == ["dispatcher/clients/http.py", "dispatcher/clients/wire.py"]  # the one asks the other to send
 
 
 def test_a_spec_says_what_happens_where_and_at_which_time() -> None:

@@ -9,18 +9,17 @@ import pytest
 
 from outbox import db
 from outbox.embedded import Embedded
-from outbox.migrate import migrate
 from outbox.testing import Postroom
 from tests.outbox.doors import DOORS, PYTHON_DOORS, Open
 
 
 @asynccontextmanager
-async def new_database(server: Embedded) -> AsyncIterator[str]:
-    """An empty database, dropped at the end. Its connection string."""
+async def new_database(server: Embedded, template: str = "template1") -> AsyncIterator[str]:
+    """A database like its template (an empty one), dropped at the end. Its connection string."""
     name = f"own_{uuid.uuid4().hex[:12]}"
     admin = await asyncpg.connect(server.dsn("postgres"))
     try:
-        await admin.execute(f"create database {name}")
+        await admin.execute(f"create database {name} template {template}")
         yield server.dsn(name)
         await admin.execute(f"drop database {name} with (force)")
     finally:
@@ -35,14 +34,13 @@ async def empty_database(postroom_server: Embedded) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-async def own(postroom_server: Embedded) -> AsyncIterator[Postroom]:
+async def own(postroom_server: Embedded, postroom_template: str) -> AsyncIterator[Postroom]:
     """A migrated database of this test alone: its days, roles and sequences may be changed."""
-    async with new_database(postroom_server) as dsn:
-        connection = await asyncpg.connect(dsn)
-        await migrate(connection)
-        await connection.close()
-        async with db.pool(dsn, name="postroom:test", size=8, timeout_s=30) as pool:
-            yield Postroom(dsn, pool)
+    async with (
+        new_database(postroom_server, postroom_template) as dsn,
+        db.pool(dsn, name="postroom:test", size=8, timeout_s=30) as pool,
+    ):
+        yield Postroom(dsn, pool)
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from outbox.testing import EMPTY, Postroom
+
 APP_TEST = """
 import pytest
 
@@ -122,3 +124,17 @@ def test_a_run_that_asks_for_no_database_starts_none(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stdout
     assert "postroom_server" not in result.stdout
     assert left_behind(name) == []
+
+
+async def test_every_table_is_emptied_whether_its_rows_are_few_or_many(postroom: Postroom) -> None:
+    await postroom.pool.execute("select outbox.stage('a.kind', '{}', lane => 'a lane', key => 'a key')")
+    await postroom.pool.execute("insert into outbox.keys select gen_random_uuid(), n from generate_series(1, 30000) n")
+    await postroom.pool.execute("insert into outbox.delayed (due_at, event_id, lane, urgency) values (now(), 1, 1, 1)")
+    await postroom.pool.execute(EMPTY)
+    tables = await postroom.pool.fetch(
+        "select c.oid::regclass::text from pg_class c where relkind = 'r' and relname <> 'migrations'"
+        " and relnamespace in ('outbox'::regnamespace, 'crm'::regnamespace)"
+    )
+    counted = {name: await postroom.value(f"select count(*) from {name}") for (name,) in tables}
+    assert len(counted) > 20
+    assert {name for name, count in counted.items() if count} == set()

@@ -25,7 +25,6 @@ class Ground:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, postroom: Postroom) -> None:
         self._loop, self.postroom = loop, postroom
-        self._empty = ""
         self.happened: Counter[str] = Counter()  # over all examples: that a property was about something
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -34,14 +33,13 @@ class Ground:
     async def open(self) -> None:
         self.engine, self.app = await self._connect(), await self._connect()
         await self.thaw()
-        self._empty = f"truncate {await self.postroom.value(EMPTY)}"
 
     async def thaw(self) -> None:
         """A new client in place of one that was frozen and ended."""
         self.frozen = await self._connect()
 
     async def empty(self) -> None:
-        await self.postroom.pool.execute(self._empty)
+        await self.postroom.pool.execute(EMPTY)
 
     def close(self) -> None:
         for connection in (self.engine, self.frozen, self.app):
