@@ -47,14 +47,33 @@ class Cron:
         except (StopIteration, RuntimeError):
             raise InvalidCadence("this cron expression never comes due") from None
 
+    @property
+    def follows_the_wall(self) -> bool:
+        """Whether it comes due whenever the clock on the wall shows it, rather than once a day at fixed times."""
+        return any(part.startswith("*") for part in self.expression.split()[:2])
+
     def after(self, moment: datetime) -> Iterator[datetime]:
         """The ticks after `moment`, in UTC, without end."""
+        zone = zone_of(self.zone)
+        if self.follows_the_wall:
+            yield from self._by_the_wall(moment.astimezone(UTC).replace(microsecond=0), zone)
         last = moment
-        for tick in CronSim(self.expression, moment.astimezone(zone_of(self.zone))):
+        for tick in CronSim(self.expression, moment.astimezone(zone)):
             # Of the times inside a jump of the clocks several come at one moment, and inside a repeated hour some lie behind us.
             if (at := tick.astimezone(UTC)) > last:
                 last = at
                 yield at
+
+    def _by_the_wall(self, at: datetime, zone: ZoneInfo) -> Iterator[datetime]:
+        """From one change of the clocks to the next, as if there were none: the parser takes a change for one of whole hours."""
+        offset = _offset(at, zone)
+        while True:
+            tick = next(CronSim(self.expression, (at + offset).replace(tzinfo=None))).replace(tzinfo=UTC) - offset
+            if (change := _change(at, tick, zone, was=offset)) is None:
+                at = tick
+                yield at
+            else:
+                at, offset = change - timedelta(seconds=1), _offset(change, zone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,3 +157,21 @@ def zone_of(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     except (ValueError, OSError, KeyError):  # of an unknown name, of a path, of a folder of the list
         raise InvalidCadence(f"there is no time zone {name[:40]!r}; the names are as in Europe/Vienna") from None
+
+
+def _offset(at: datetime, zone: ZoneInfo) -> timedelta:
+    return at.astimezone(zone).utcoffset() or timedelta()
+
+
+def _change(begin: datetime, end: datetime, zone: ZoneInfo, *, was: timedelta) -> datetime | None:
+    """The first second after `begin`, and not after `end`, at which the clocks do not show `was` any more; None: they do."""
+    low = begin
+    while low < end:
+        high = min(low + timedelta(days=1), end)
+        if _offset(high, zone) != was:
+            while (seconds := int((high - low).total_seconds())) > 1:
+                middle = low + timedelta(seconds=seconds // 2)
+                low, high = (middle, high) if _offset(middle, zone) == was else (low, middle)
+            return high
+        low = high
+    return None

@@ -86,7 +86,7 @@ class Receiver(Starlette):
                 ledger=ledger,
                 notion=notion,
                 webhooks=webhooks,
-                gate=Gate(settings.admins()),
+                gate=Gate(settings.admins(), cron_secret=settings.cron_secret),
                 sealer=self._sealer,
             )
             log.info("receiver began", sources=sorted(webhooks.doors))

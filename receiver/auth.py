@@ -11,6 +11,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from pydantic import SecretStr
+
 from outbox.log import get_logger
 from receiver.config import AdminToken, Role
 from receiver.errors import Problem, busy
@@ -34,8 +36,9 @@ class Operator:
 class Gate:
     """Lets in who has a token. One for each process."""
 
-    def __init__(self, admins: Sequence[AdminToken]) -> None:
+    def __init__(self, admins: Sequence[AdminToken], *, cron_secret: SecretStr | None = None) -> None:
         self._admins = tuple(admins)
+        self._cron = None if cron_secret is None else hashlib.sha256(cron_secret.get_secret_value().encode()).digest()
         self._wrong = Buckets(per_s=WRONG_PER_S, burst=WRONG_BURST)
 
     def let_in(self, headers: Iterable[tuple[bytes, bytes]], *, needs: Role, address: str, now: float) -> Operator:
@@ -53,14 +56,35 @@ class Gate:
             raise _unauthorised("Send the header Authorization: Bearer <token>, once.", _CHALLENGE)
         operator = self.find(shown)
         if operator is None:
-            if not self._wrong.take(address, now=now):
-                wait_s = math.ceil(self._wrong.wait_s(address, now=now))
-                raise busy("Too many wrong tokens from this address.", retry_after_s=wait_s)
-            log.warning("a wrong token was shown to the API")
+            self._count_wrong(address, now)
             raise _unauthorised("This token is not known.", f'{_CHALLENGE}, error="invalid_token"')
         if not operator.role.includes(needs):
             raise Problem(403, "forbidden", "Not with this token", "This needs the role operator; the token is a viewer's.")
         return operator
+
+    def let_in_cron(self, headers: Iterable[tuple[bytes, bytes]], *, address: str, now: float) -> Operator:
+        """An external scheduler, by CRON_SECRET. Raises Problem: 503 none is configured, 429 too many wrong ones, 401 no or a wrong one."""
+        if self._cron is None:
+            raise Problem(
+                503,
+                "no-cron-secret",
+                "This door is switched off",
+                "No secret is configured: set CRON_SECRET and restart.",
+                headers={"retry-after": "600"},
+            )
+        shown = _bearer(headers)
+        if shown is None:
+            raise _unauthorised("Send the header Authorization: Bearer <CRON_SECRET>, once.", _CHALLENGE)
+        if not hmac.compare_digest(self._cron, hashlib.sha256(shown.encode("utf-8", "surrogateescape")).digest()):
+            self._count_wrong(address, now)
+            raise _unauthorised("This secret is not the one.", f'{_CHALLENGE}, error="invalid_token"')
+        return Operator("cron", Role.OPERATOR)
+
+    def _count_wrong(self, address: str, now: float) -> None:
+        if not self._wrong.take(address, now=now):
+            wait_s = math.ceil(self._wrong.wait_s(address, now=now))
+            raise busy("Too many wrong tokens from this address.", retry_after_s=wait_s)
+        log.warning("a wrong token was shown to the API")
 
     def find(self, token: str) -> Operator | None:
         """Whose token this is."""

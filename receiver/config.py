@@ -84,6 +84,9 @@ class ReceiverSettings(Settings):
         alias="POSTROOM_ADMIN_TOKENS",
         description="name:role:token for each person, roles viewer and operator; a bare token is an operator. Absent: the API is closed.",
     )
+    cron_secret: SecretStr | None = Field(
+        None, alias="CRON_SECRET", description="Bearer token of an external scheduler that calls /api/cron. Absent: it may not."
+    )
     body_limit_bytes: int = Field(
         262_144, alias="POSTROOM_BODY_LIMIT_BYTES", ge=1_024, le=1_048_576, description="The largest body that is taken, in bytes."
     )
@@ -123,6 +126,13 @@ class ReceiverSettings(Settings):
         _checked(lambda: standard_sources(split_named_secrets(_plain(value), setting="STANDARD_WEBHOOK_SECRETS")))
         return value
 
+    @field_validator("cron_secret")
+    @classmethod
+    def _check_cron_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not is_usable_secret(value.get_secret_value()):
+            raise PydanticCustomError("secret", "a secret has {n} characters or more, none of them a space", {"n": MIN_SECRET_CHARS})
+        return value
+
     @field_validator("admin_tokens")
     @classmethod
     def _check_admin_tokens(cls, value: Secrets) -> Secrets:
@@ -157,7 +167,8 @@ class ReceiverSettings(Settings):
         """Every secret of these settings as its sender would write it, so that none is ever kept with a rejected request."""
         named = [entry.partition("=")[2].strip() for entry in _plain((*self.ghl_workflow_secrets, *self.standard_secrets))]
         tokens = [secret.rpartition(":")[2] for secret in _plain(self.admin_tokens)]
-        return tuple(secret for secret in (*named, *tokens, *_plain(self.notion_secrets)) if secret)
+        cron = [] if self.cron_secret is None else [self.cron_secret.get_secret_value()]
+        return tuple(secret for secret in (*named, *tokens, *cron, *_plain(self.notion_secrets)) if secret)
 
 
 def read_admin_tokens(entries: tuple[str, ...]) -> tuple[AdminToken, ...]:

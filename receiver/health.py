@@ -7,7 +7,8 @@
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -15,8 +16,9 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.registry import Collector
 from pydantic import Field
 
-from outbox import db
+from outbox import db, sync_facts
 from outbox.errors import DatabaseUnavailable
+from outbox.light import Light
 from outbox.migrate import check
 from outbox.store import events, sources
 from outbox.timeline import iso
@@ -109,6 +111,7 @@ class Metrics:
         self._lock = asyncio.Lock()
         self._counted_at = float("-inf")
         self._counts: dict[str, int] | None = None
+        self._syncs: list[dict[str, Any]] = []
 
     async def text(self, desk: Desk) -> bytes:
         """In Prometheus's text format."""
@@ -116,17 +119,18 @@ class Metrics:
             if time.monotonic() - self._counted_at > COUNTED_FOR_S:
                 try:
                     self._counts = await events.counts(desk.pool)
+                    self._syncs = await sync_facts.every(desk.pool)
                 except DatabaseUnavailable:
                     self._counts = None
                 self._counted_at = time.monotonic()
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Snapshot(desk, self._counts))
+        registry.register(_Snapshot(desk, self._counts, self._syncs))
         return bytes(generate_latest(registry))
 
 
 class _Snapshot(Collector):
-    def __init__(self, desk: Desk, counts: dict[str, int] | None) -> None:
-        self._desk, self._counts = desk, counts
+    def __init__(self, desk: Desk, counts: dict[str, int] | None, syncs: Sequence[Mapping[str, Any]]) -> None:
+        self._desk, self._counts, self._syncs = desk, counts, syncs
 
     def collect(self) -> Iterable[Metric]:
         """Everything, once."""
@@ -148,6 +152,11 @@ class _Snapshot(Collector):
             yield undone
             yield GaugeMetricFamily("postroom_workers", "Dispatchers whose lease holds.", value=self._counts["workers"])
             yield GaugeMetricFamily("postroom_destinations_stopped", "Destinations that do not flow.", value=self._counts["stopped"])
+            lights = GaugeMetricFamily("postroom_sync_light", "1 for the light that each sync shows.", labels=["sync", "light"])
+            for sync in self._syncs:
+                for colour in Light:
+                    lights.add_metric([sync["name"], colour.value], int(sync["light"] == colour))
+            yield lights
 
 
 def operations(metrics: Metrics) -> Table:

@@ -33,6 +33,29 @@ union all
 select (select pg_stat_get_xact_tuples_returned('outbox.pending_pkey'::regclass) - walked from before), (select max(lane) from h), null,
        (select count(*)::int from h), null, null, null, null, null, null, null, null
 
+-- name: take_one
+-- pending or due -> busy: the head of lane $1 alone, for worker $2, who works on no other; zero rows: it is at work, waits, or is empty.
+with free as materialized (
+  select p.urgency, p.lane, p.event_id, p.attempt from outbox.pending p
+  where p.urgency in (0, 1) and p.lane = outbox.lane_of($1, 0) and not exists (select from outbox.busy b where b.lane = p.lane)
+    and exists (select from outbox.workers w where w.id = $2 and w.ended_at is null)
+  order by p.urgency, p.event_id limit 1 for update skip locked),
+claimed as (
+  insert into outbox.busy (lane, event_id, owner, urgency, attempt) select lane, event_id, $2, urgency, attempt from free
+  on conflict do nothing returning lane, event_id, urgency, attempt),
+gone as (
+  delete from outbox.pending p using claimed c where p.urgency = c.urgency and p.lane = c.lane and p.event_id = c.event_id),
+due as (
+  update outbox.busy b set owner = $2, due_at = null, why = null, attempt = b.attempt + 1
+  where b.lane = outbox.lane_of($1, 0) and b.owner is null and b.due_at <= now()
+    and exists (select from outbox.workers w where w.id = $2 and w.ended_at is null)
+  returning b.*),
+taken as (
+  select event_id, lane, urgency, attempt, 0 failures, 0::smallint crashes from claimed
+  union all select event_id, lane, urgency, attempt, failures, crashes from due)
+select t.*, e.source, e.kind, e.key, e.lane lane_name, e.payload, e.staged_at
+from taken t cross join lateral (select source, kind, key, lane, payload, staged_at from outbox.events e where e.id = t.event_id offset 0) e
+
 -- name: followers
 -- read only: what waits in these lanes behind a claimed head, in order, at most $3 a lane (coalescing).
 select p.lane, p.event_id, e.kind

@@ -97,6 +97,12 @@ select r.*, s.why, s.until held_until from outbox.runs r
 left join lateral (select why, until from outbox.states(array[r.id]) where r.ended_at is null) s on true
 where ($1::text is null or r.sync = $1) and ($2::bigint is null or r.id < $2) order by r.id desc limit $3
 
+-- name: undone
+-- read only: runs that have not ended, with why they wait.
+select r.*, s.why, s.until held_until from outbox.runs r
+left join lateral (select why, until from outbox.states(array[r.id])) s on true
+where r.ended_at is null order by r.id limit 500
+
 -- name: one
 -- read only: a run, with why it waits.
 select r.*, s.why, s.until held_until from outbox.runs r

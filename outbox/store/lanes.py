@@ -76,6 +76,12 @@ async def take_due(connection: Connection, *, worker: int, limit: int, suspects:
     return [Claimed._make(row) for row in await db.fetch(connection, B["take_due"], worker, limit, suspects, timeout_s=timeout_s)]
 
 
+async def take_one(connection: Connection, lane: str, *, worker: int, timeout_s: float = 5) -> Claimed | None:
+    """The head of one lane, taken for `worker` if it is free or its wait is over."""
+    row = await db.fetchrow(connection, P["take_one"], lane, worker, timeout_s=timeout_s)
+    return None if row is None else Claimed._make(row)
+
+
 async def followers(
     connection: Connection, heads: Sequence[Claimed], *, limit: int = 200, timeout_s: float = 5
 ) -> dict[int, list[tuple[int, str]]]:

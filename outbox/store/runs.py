@@ -191,6 +191,14 @@ async def ask_once(connection: Connection, sync: str, type_: str, *, trigger: Tr
     return asked
 
 
+async def release(connection: Connection, sync: str, *, deletions: int, by: str) -> Asked:
+    """In the caller's transaction: a person allows so many deletions, and a full run is asked for that does them. Raises as ask()."""
+    asked = await ask(connection, sync, "full", trigger=Trigger.MANUAL, by=by)
+    assert asked is not None  # its key is fresh, and it is no tick
+    await syncs.allow(connection, sync, deletions=deletions)
+    return asked
+
+
 async def begin(connection: Connection, run_id: int) -> Begun | None:
     """In a transaction that holds the event: the run goes on, or begins. None: there is no such run."""
     await db.fetch(connection, Q["renew"], run_id)
@@ -272,6 +280,11 @@ async def end_dead(connection: Connection | Pool) -> list[int]:
 async def every(connection: Connection | Pool, sync: str | None = None, *, before: int | None = None, limit: int = 50) -> list[Record]:
     """Runs, newest first."""
     return await db.fetch(connection, Q["list"], sync, before, limit)
+
+
+async def undone(connection: Connection | Pool) -> list[Record]:
+    """Runs that have not ended."""
+    return await db.fetch(connection, Q["undone"])
 
 
 async def one(connection: Connection | Pool, run_id: int) -> Record | None:

@@ -79,7 +79,10 @@ def document(table: Table) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": components,
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "description": "A token of POSTROOM_ADMIN_TOKENS."}},
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer", "description": "A token of POSTROOM_ADMIN_TOKENS."},
+                "cron": {"type": "http", "scheme": "bearer", "description": "CRON_SECRET."},
+            },
         },
     }
 
@@ -96,6 +99,8 @@ def _operation(operation: Operation[Any, Any], refs: dict[type[BaseModel], Any])
     if operation.role is not None:
         described["security"] = [{"token": []}]
         described["description"] = f"Role: {operation.role}."
+    if operation.by_cron:
+        described["security"] = [{"cron": []}]
     if operation.webhook is not None:
         described["description"] = operation.webhook
         described["requestBody"] = {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
@@ -118,7 +123,7 @@ def _responses(operation: Operation[Any, Any], refs: dict[type[BaseModel], Any])
         content = {"application/json": {"schema": refs[operation.says]}}
     responses: dict[str, Any] = {str(operation.status): {"description": operation.summary, "content": content}}
     refusals = dict(_REFUSALS) if operation.webhook is None else {}
-    if operation.role is None:
+    if operation.role is None and not operation.by_cron:
         for status in (401, 403, 429):
             refusals.pop(status, None)
     if operation.method == "GET":

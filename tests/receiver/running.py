@@ -23,6 +23,7 @@ from tests.receiver.senders import NOTION_TOKEN, STANDARD_SECRET, WORKFLOW_SECRE
 
 VIEWER_TOKEN = "viewer-token-for-tests-only"
 OPERATOR_TOKEN = "operator-token-for-tests-only"
+CRON_SECRET = "cron-secret-for-tests-only"
 AS_VIEWER = {"authorization": f"Bearer {VIEWER_TOKEN}"}
 AS_OPERATOR = {"authorization": f"Bearer {OPERATOR_TOKEN}"}
 SEALING_KEY = Fernet.generate_key().decode()
@@ -38,6 +39,7 @@ def settings(**overrides: Any) -> ReceiverSettings:
         "ghl_workflow_secrets": f"booking={WORKFLOW_SECRET}",
         "notion_secrets": NOTION_TOKEN,
         "standard_secrets": f"shop={STANDARD_SECRET}",
+        "cron_secret": CRON_SECRET,
         "admin_tokens": f"vera:viewer:{VIEWER_TOKEN},otto:operator:{OPERATOR_TOKEN}",
     }
     return ReceiverSettings.read(**{**given, **overrides})

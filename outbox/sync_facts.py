@@ -1,0 +1,122 @@
+"""What a sync and its runs look like from outside, said once for the API, the command line and the console: plain values, times as text.
+
+Reads only. The light and the next times are worked out here from rows, by outbox.light and outbox.cadence.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from outbox import cadence
+from outbox.cadence import Cadence, InvalidCadence
+from outbox.db import Connection, Pool, Record
+from outbox.light import Light, light
+from outbox.store import runs, schedules, syncs
+from outbox.timeline import iso
+
+NEXT: Final = 5
+RECENT: Final = 20
+PLAIN: Final = (
+    *("id", "sync", "type", "trigger", "state", "reason", "dry_run", "hours_back", "calls", "quota_left"),
+    *("phase", "progress", "expected", "pages", "worked_ms", "cancel_by"),
+)
+COUNTS: Final = ("total", "created", "updated", "unchanged", "skipped", "deleted", "errors")
+TIMES: Final = ("since", "until", "asked_at", "started_at", "ended_at", "held_until")
+
+
+async def every(pool: Connection | Pool) -> list[dict[str, Any]]:
+    """All syncs."""
+    of: dict[str, list[Record]] = {}
+    for row in await schedules.of(pool):
+        of.setdefault(row["sync"], []).append(row)
+    found = await syncs.every(pool)
+    current = {row["id"]: run(row) for row in await runs.undone(pool)}
+    return [_sync(row, of.get(row["name"], []), current.get(row["current_id"])) for row in found]
+
+
+async def one(pool: Connection | Pool, name: str) -> dict[str, Any] | None:
+    """One of them, with what its last run did to which record; None: there is no such sync."""
+    row = await syncs.standing(pool, name)
+    if row is None:
+        return None
+    current = None if row["current_id"] is None else await runs.one(pool, row["current_id"])
+    last = row["current_id"] or row["ok_id"]
+    records = [] if last is None else await runs.records(pool, last, limit=RECENT)
+    return {
+        **_sync(row, await schedules.of(pool, name), None if current is None else run(current)),
+        "recent": [record(entry) for entry in records],
+    }
+
+
+def run(row: Record) -> dict[str, Any]:
+    """A run; `why` is what its event waits for, where it is undone."""
+    return {
+        **{name: row[name] for name in PLAIN},
+        "by": row["by_whom"],
+        "why": row["why"],
+        "counts": {name: row[name] for name in COUNTS},
+        "errors_by": json.loads(row["errors_by"]),
+        **{name: iso(row[name]) for name in TIMES},
+    }
+
+
+def record(row: Record) -> dict[str, Any]:
+    """What became of one record."""
+    return {"record": row["record"], "what": row["what"], "category": row["category"], "note": row["note"], "at": iso(row["at"])}
+
+
+def _sync(row: Record, entries: list[Record], current: Mapping[str, Any] | None) -> dict[str, Any]:
+    listed = [_schedule(entry) for entry in entries]
+    expected = (
+        [] if row["off"] or row["paused_at"] else [rule for entry in entries if entry["is_on"] and (rule := _rule(entry)) is not None]
+    )
+    colour = light(expected, last_success_at=row["ok_at"], known_since=row["added_at"], now=row["now"])
+    due = [] if colour is Light.GREY else sorted(entry["next"][0]["utc"] for entry in listed if entry["on"] and entry["next"])
+    bad = row["bad_id"] is not None
+    return {
+        "name": row["name"],
+        "destination": row["destination"],
+        "types": list(row["types"]),
+        "off": row["off"],
+        "light": colour.value,
+        "watermark": iso(row["watermark"]),
+        "paused_at": iso(row["paused_at"]),
+        "paused_by": row["paused_by"],
+        "paused_why": row["paused_why"],
+        "may_delete": row["may_delete"],
+        "last_success": None if row["ok_id"] is None else {"run": row["ok_id"], "at": iso(row["ok_at"])},
+        "last_failure": {"run": row["bad_id"], "at": iso(row["bad_at"]), "state": row["bad_state"], "reason": row["bad_reason"]}
+        if bad
+        else None,
+        "next_at": due[0] if due else None,
+        "schedules": listed,
+        "current": current,
+    }
+
+
+def _rule(entry: Record) -> Cadence | None:
+    try:
+        return cadence.read(entry["cron"], entry["zone"], entry["every_s"])
+    except InvalidCadence:
+        return None  # a zone that this machine's list does not know
+
+
+def _schedule(entry: Record) -> dict[str, Any]:
+    rule = _rule(entry)
+    ticks = [] if rule is None or not entry["is_on"] else cadence.upcoming(rule, due_at=entry["due_at"], count=NEXT)
+    return {
+        "type": entry["type"],
+        "cron": entry["cron"],
+        "zone": entry["zone"],
+        "every_s": entry["every_s"],
+        "catch_up": entry["catch_up"],
+        "on": entry["is_on"],
+        "edited_by": entry["edited_by"],
+        "fired_at": iso(entry["fired_at"]),
+        "next": [{"utc": iso(tick), "local": _local(tick, entry["zone"] or "UTC")} for tick in ticks],
+    }
+
+
+def _local(at: datetime, zone: str) -> str:
+    return at.astimezone(cadence.zone_of(zone)).isoformat(timespec="seconds")

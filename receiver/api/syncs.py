@@ -1,0 +1,346 @@
+"""Scheduled syncs: how they stand, their runs, and what a person may do about them. A dispatcher does the work; this only asks for it."""
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field, StringConstraints
+
+from outbox import cadence, sync_facts
+from outbox.cadence import InvalidCadence
+from outbox.errors import PostroomError
+from outbox.store import events, runs, schedules, syncs
+from outbox.store.runs import MOST_HOURS_BACK, SwitchedOff, Trigger, UnknownSync, UnknownType, What
+from outbox.store.schedules import CatchUp
+from receiver.api.operation import Answer, Asked, Call, Limit, NoBody, NoQuery, Operation, Said, Table, Text, Time, Told
+from receiver.config import Role
+from receiver.errors import Problem, conflict, invalid, not_found
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+RunType = Annotated[str, StringConstraints(min_length=1, max_length=40)]
+CRON_CAN: Final = ("incremental", "full")
+
+
+class Counts(Said):
+    total: int
+    created: int
+    updated: int
+    unchanged: int
+    skipped: int
+    deleted: int
+    errors: int
+
+
+class Run(Said):
+    id: int = Field(description="Also its event's id.")
+    sync: str
+    type: str
+    trigger: str = Field(description="schedule, gap (webhooks may have been missed), manual or cron.")
+    by: str | None = Field(description="Who asked; null: the schedule.")
+    state: str = Field(description="queued, running, waiting, done, failed, cancelled or braked (a person has to decide).")
+    reason: str | None
+    why: str | None = Field(description="What an undone run waits for; null: it has ended.")
+    held_until: Time | None
+    dry_run: bool
+    hours_back: int | None
+    since: Time | None = Field(description="Changes from then; null: from the beginning, or it has not begun.")
+    until: Time | None
+    counts: Counts
+    errors_by: dict[str, int] = Field(description="api, network, rate limit, validation, conflict; also those that were tried again.")
+    calls: int
+    quota_left: int | None = Field(description="Calls left today; null: the API does not say.")
+    phase: str | None
+    progress: int
+    expected: int | None
+    pages: int
+    worked_ms: int
+    cancel_by: str | None
+    asked_at: Time
+    started_at: Time | None
+    ended_at: Time | None
+
+
+class Touched(Said):
+    record: str = Field(description="The far side's id.")
+    what: str = Field(description="created, updated, skipped, deleted or error.")
+    category: str | None
+    note: str | None
+    at: Time
+
+
+class Tick(Said):
+    utc: Time
+    local: str = Field(description="In the schedule's own zone.")
+
+
+class Schedule(Said):
+    type: str
+    cron: str | None
+    zone: str | None
+    every_s: int | None
+    catch_up: str
+    on: bool
+    edited_by: str | None = Field(description="null: as the code says.")
+    fired_at: Time | None
+    next: list[Tick] = Field(description="The next five; none while it is off.")
+
+
+class Success(Said):
+    run: int
+    at: Time
+
+
+class Failure(Said):
+    run: int
+    at: Time
+    state: str
+    reason: str | None
+
+
+class Sync(Said):
+    name: str
+    destination: str | None
+    types: list[str]
+    off: str | None = Field(description="Why it cannot run; null: it can.")
+    light: str = Field(description="green, yellow, red; grey: nothing is expected, because it is off or paused.")
+    watermark: Time | None
+    paused_at: Time | None
+    paused_by: str | None
+    paused_why: str | None
+    may_delete: int | None = Field(description="So many deletions a person has allowed the next sweep.")
+    last_success: Success | None
+    last_failure: Failure | None
+    next_at: Time | None
+    schedules: list[Schedule]
+    current: Run | None = Field(description="The run that is undone, if any.")
+
+
+class Detail(Sync):
+    recent: list[Touched] = Field(description="Of the run at work, else of the last that went well.")
+
+
+class Syncs(Said):
+    syncs: list[Sync]
+
+
+class Runs(Said):
+    runs: list[Run]
+    next_before: int | None
+
+
+class RunDetail(Said):
+    run: Run
+    records: list[Touched] = Field(description="Errors first; the log of a run is bounded.")
+
+
+class Started(Said):
+    run: int
+    is_new: bool = Field(description="false: one was under way, or had just been asked for.")
+
+
+class RunsAsked(Asked):
+    before: Annotated[int, Field(ge=1, le=2**53 - 1)] | None = None
+    limit: Limit = 50
+
+
+class RecordsAsked(Asked):
+    what: What | None = Field(None, description="Only these.")
+    limit: Limit = 200
+
+
+class RunTold(Told):
+    type: RunType = "incremental"
+    hours_back: Annotated[int, Field(ge=1, le=MOST_HOURS_BACK)] | None = Field(None, description="Absent: since the watermark.")
+    dry_run: bool = False
+
+
+class PauseTold(Told):
+    reason: Text
+
+
+class ReleaseTold(Told):
+    deletions: Annotated[int, Field(ge=1, le=10_000_000, description="So many, and no more, may the next sweep delete.")]
+
+
+class ScheduleTold(Told):
+    """Either cron (with a zone) or every_s."""
+
+    cron: Annotated[str, StringConstraints(min_length=1, max_length=100)] | None = None
+    zone: Annotated[str, StringConstraints(min_length=1, max_length=100)] | None = Field(None, description="IANA, such as Europe/Vienna.")
+    every_s: int | None = None
+    catch_up: Literal["skip", "one"] = "one"
+    on: bool = True
+
+
+async def list_syncs(call: Call[NoQuery, NoBody]) -> Answer:
+    """All that a dispatcher has written down."""
+    return Answer(Syncs(syncs=[Sync(**facts) for facts in await sync_facts.every(call.desk.pool)]))
+
+
+async def one_sync(call: Call[NoQuery, NoBody]) -> Answer:
+    """One, with what its last run did."""
+    facts = await sync_facts.one(call.desk.pool, call.path["name"])
+    if facts is None:
+        raise _unknown()
+    return Answer(Detail(**facts))
+
+
+async def list_runs(call: Call[RunsAsked, NoBody]) -> Answer:
+    """Newest first."""
+    name, asked = call.path["name"], call.query
+    if await syncs.one(call.desk.pool, name) is None:
+        raise _unknown()
+    rows = await runs.every(call.desk.pool, name, before=asked.before, limit=asked.limit)
+    return Answer(Runs(runs=[Run(**sync_facts.run(row)) for row in rows], next_before=rows[-1]["id"] if len(rows) == asked.limit else None))
+
+
+async def start_run(call: Call[NoQuery, RunTold]) -> Answer:
+    """Asks for a run; it begins when those before it have ended."""
+    name, told = call.path["name"], call.body
+    async with call.desk.pool.acquire() as connection, connection.transaction():
+        with _as_problem():
+            asked = await runs.ask(
+                connection, name, told.type, trigger=Trigger.MANUAL, by=call.by, hours_back=told.hours_back, dry_run=told.dry_run
+            )
+        assert asked is not None  # its key is fresh
+        target = f"{name} {told.type}"
+        await call.note(connection, "sync", target=target, run=asked.id, hours_back=told.hours_back, dry_run=told.dry_run)
+    return Answer(Started(run=asked.id, is_new=True), 202)
+
+
+async def one_run(call: Call[RecordsAsked, NoBody]) -> Answer:
+    """A run, with what it did to which record."""
+    row = await _run(call)
+    records = await runs.records(call.desk.pool, row["id"], what=call.query.what, limit=call.query.limit)
+    touched = [Touched(**sync_facts.record(entry)) for entry in records]
+    return Answer(RunDetail(run=Run(**sync_facts.run(row)), records=touched))
+
+
+async def cancel_run(call: Call[NoQuery, NoBody]) -> Answer:
+    """A run at work ends behind its page; one that waits ends at once."""
+    row = await _run(call)
+    async with call.desk.pool.acquire() as connection, connection.transaction():
+        state = await runs.cancel(connection, row["id"], by=call.by)
+        if state is None and row["ended_at"] is not None:
+            raise conflict("has-ended", f"Run {row['id']} has ended: it is {row['state']}.", state=row["state"])
+        await call.note(connection, "cancel sync", target=row["id"])
+    return await one_run(Call(call.desk, call.who, call.path, RecordsAsked(), NoBody()))
+
+
+async def pause(call: Call[NoQuery, PauseTold]) -> Answer:
+    """Its schedule stands; a run at work goes on, and runs by hand are possible."""
+    name = call.path["name"]
+    async with call.desk.pool.acquire() as connection, connection.transaction():
+        if not await syncs.pause(connection, name, by=call.by, why=call.body.reason):
+            raise _unknown()
+        await call.note(connection, "pause sync", target=name, reason=call.body.reason)
+    return await one_sync(_plain(call))
+
+
+async def resume(call: Call[NoQuery, NoBody]) -> Answer:
+    """Its schedule goes on; what was missed is made good as each schedule says."""
+    name = call.path["name"]
+    async with call.desk.pool.acquire() as connection, connection.transaction():
+        changed = await syncs.resume(connection, name)
+        await call.note(connection, "resume sync", target=name, changed=changed)
+    return await one_sync(_plain(call))
+
+
+async def release(call: Call[NoQuery, ReleaseTold]) -> Answer:
+    """Allows the next sweep so many deletions, and asks for a full run, which does them."""
+    name, deletions = call.path["name"], call.body.deletions
+    async with call.desk.pool.acquire() as connection, connection.transaction():
+        with _as_problem():
+            asked = await runs.release(connection, name, deletions=deletions, by=call.by)
+        await call.note(connection, "release sync", target=name, deletions=deletions, run=asked.id)
+    return Answer(Started(run=asked.id, is_new=True), 202)
+
+
+async def edit_schedule(call: Call[NoQuery, ScheduleTold]) -> Answer:
+    """Seen by every dispatcher within seconds."""
+    name, type_, told = call.path["name"], call.path["type"], call.body
+    known = await syncs.one(call.desk.pool, name)
+    if known is None:
+        raise _unknown()
+    if type_ not in known["types"]:
+        raise not_found(f"{name} has no runs of that type; it has {', '.join(known['types'])}.")
+    try:
+        rule = cadence.read(told.cron, told.zone, told.every_s)
+        if told.cron is None and told.zone is not None:
+            raise InvalidCadence("an interval has no zone")
+    except InvalidCadence as problem:
+        raise invalid([{"field": "cron" if told.cron is not None else "every_s", "message": str(problem)}]) from None
+    now = await events.clock(call.desk.pool)
+    async with call.desk.pool.acquire() as connection, connection.transaction():
+        await schedules.put(connection, name, type_, rule, catch_up=CatchUp(told.catch_up), now=now, edited_by=call.by)
+        await schedules.switch(connection, name, type_, on=told.on, due_at=next(rule.after(now)), by=call.by)
+        await call.note(connection, "edit schedule", target=f"{name} {type_}", **told.model_dump(exclude_none=True))
+    return await one_sync(_plain(call))
+
+
+async def cron(call: Call[NoQuery, NoBody]) -> Answer:
+    """For an external scheduler. Called twice, it means one run."""
+    name, type_ = call.path["sync"], call.path["type"]
+    async with call.desk.pool.acquire() as connection, connection.transaction():
+        with _as_problem():
+            asked = await runs.ask_once(connection, name, type_, trigger=Trigger.CRON, by=call.by)
+    return Answer(Started(run=asked.id, is_new=asked.is_new), 202 if asked.is_new else 200)
+
+
+async def _run(call: Call[Any, Any]) -> Any:
+    row = await runs.one(call.desk.pool, call.event_id())
+    if row is None or row["sync"] != call.path["name"]:
+        raise not_found("There is no such run of this sync.")
+    return row
+
+
+def _plain(call: Call[Any, Any]) -> Call[NoQuery, NoBody]:
+    return Call(call.desk, call.who, call.path, NoQuery(), NoBody())
+
+
+def _unknown() -> Problem:
+    return not_found("There is no such sync; GET /api/syncs lists those that a dispatcher has written down.")
+
+
+class _as_problem:  # noqa: N801 -- reads as a statement
+    """Refusals of the store as answers."""
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: object, problem: BaseException | None, _: object) -> None:
+        match problem:
+            case UnknownSync():
+                raise _unknown() from None
+            case UnknownType():
+                raise invalid([{"field": "type", "message": str(problem)}]) from None
+            case SwitchedOff():
+                raise conflict("sync-off", str(problem)) from None
+            case PostroomError() | None | _:
+                return
+
+
+_RUN, _SYNC = "/api/syncs/{name}/runs/{id}", "/api/syncs/{name}"
+OPERATIONS: Table = (
+    Operation("GET", "/api/syncs", "Scheduled syncs and how they stand", Role.VIEWER, list_syncs, NoQuery, NoBody, Syncs),
+    Operation("GET", _SYNC, "One sync", Role.VIEWER, one_sync, NoQuery, NoBody, Detail),
+    Operation("GET", f"{_SYNC}/runs", "Its runs", Role.VIEWER, list_runs, RunsAsked, NoBody, Runs),
+    Operation(
+        "POST", f"{_SYNC}/runs", "Ask for a run", Role.OPERATOR, start_run, NoQuery, RunTold, Started, 202, also={409: "It is off"}
+    ),
+    Operation("GET", _RUN, "A run and its log", Role.VIEWER, one_run, RecordsAsked, NoBody, RunDetail),
+    Operation(
+        "POST", f"{_RUN}/cancel", "End a run", Role.OPERATOR, cancel_run, NoQuery, NoBody, RunDetail, also={409: "It has ended"}
+    ),
+    Operation("POST", f"{_SYNC}/pause", "Stop its schedule", Role.OPERATOR, pause, NoQuery, PauseTold, Detail),
+    Operation("POST", f"{_SYNC}/resume", "Let its schedule go on", Role.OPERATOR, resume, NoQuery, NoBody, Detail),
+    Operation(
+        "POST", f"{_SYNC}/release", "Allow the next sweep its deletions", Role.OPERATOR, release, NoQuery, ReleaseTold, Started, 202,
+        also={409: "It is off"},
+    ),
+    Operation(
+        "PUT", f"{_SYNC}/schedules/{{type}}", "Edit a schedule", Role.OPERATOR, edit_schedule, NoQuery, ScheduleTold, Detail
+    ),
+    Operation(
+        "GET", "/api/cron/{sync}/{type}", "Ask for a run, as an external scheduler", None, cron, NoQuery, NoBody, Started, 202,
+        also={200: "One was under way, or just asked for", 409: "It is off", 422: "It has no runs of this type"}, by_cron=True,
+    ),
+)  # fmt: skip
