@@ -17,7 +17,8 @@ from cli.ledger import ACCEPTED, Became, Ledger
 from cli.simulate import CONTACT_IDS, PAGE_IDS
 from outbox.db import Pool
 from outbox.event import State
-from outbox.store import clients, contacts, events, sources
+from outbox.store import clients, contacts, search, sources
+from outbox.store.search import Wanted
 from outbox.timeline import Entry
 
 MARKER = re.compile(r"postroom:(\d+)[\w.-]*/([\w.-]+)")
@@ -85,7 +86,7 @@ async def _accounts(seen: Seen, pool: Pool, *, rejected_before: int) -> None:
     )
     seen.check("every accepted event is done, skipped, dead or pending", counts["accepted"], sum(now[state] for state in State))
     first = min(seen.ledger.ids, default=0)
-    there = [row["id"] for row in await events.find(pool, limit=1000) if row["id"] >= first]
+    there = [row["id"] for row in (await search.find(pool, Wanted(), limit=1000)).rows if row["id"] >= first]
     missing, unknown = set(seen.ledger.ids) - set(there), set(there) - set(seen.ledger.ids)
     seen.check(
         "the database holds every accepted event", "none is missing", f"missing: {sorted(missing)}" if missing else "none is missing"
@@ -96,7 +97,7 @@ async def _accounts(seen: Seen, pool: Pool, *, rejected_before: int) -> None:
     seen.check(
         "the rejected requests are kept for inspection", counts["rejected"], await _rejected(pool, rejected_before, counts["rejected"])
     )
-    seen.check("a transaction that was rolled back staged nothing", 0, len(await events.find(pool, key=seen.rolled_back)))
+    seen.check("a transaction that was rolled back staged nothing", 0, len((await search.find(pool, Wanted(key=seen.rolled_back))).rows))
 
 
 async def _rejected(pool: Pool, before: int, expected: int) -> int:

@@ -8,21 +8,24 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from cli import plans
 from cli.database import ask
 from cli.errors import Code, Failed, Usage
 from cli.events import show_story
 from cli.options import LARGEST_ID, Before, EventId, Json, Limit, moment
 from cli.output import count, emit, err, facts, plain, progress, table
-from cli.who import note, operator
-from outbox import db
+from cli.who import actor, note, operator
+from outbox import causes, db, operators
 from outbox.db import Connection, Pool
 from outbox.store import dead
 from outbox.store.dead import Filter
+from outbox.store.plans import Act
 from outbox.timeline import Entry, iso, story
 
 BATCH = 500
 
 app = typer.Typer(invoke_without_command=True)
+app.add_typer(plans.app, name="plans")
 
 Ids = Annotated[
     list[int] | None, typer.Argument(metavar="[ID]...", min=1, max=LARGEST_ID, help="The dead letters' ids.", show_default=False)
@@ -91,23 +94,7 @@ def groups(as_json: Json = False) -> None:
         postroom dead groups
     """
 
-    async def find(pool: Pool) -> list[dict[str, Any]]:
-        rows = await dead.groups(pool)
-        return [
-            {
-                "group": row["fingerprint"],
-                "dead": row["dead"],
-                "lanes": row["lanes"],
-                "first_at": iso(row["first_at"]),
-                "last_at": iso(row["last_at"]),
-                "kind": row["kind"],
-                "reason": row["reason"],
-                "example": row["example"],
-            }
-            for row in rows
-        ]
-
-    found = ask(find)
+    found = ask(causes.groups)
 
     def human(console: Console) -> None:
         if not found:
@@ -115,8 +102,33 @@ def groups(as_json: Json = False) -> None:
             return
         columns = ("group", "dead", "lanes", "kind", "example", "reason")
         console.print(table("", columns, [[g[c] for c in columns] for g in found], narrow=frozenset({"group", "example"})))
+        for one in found:
+            note = f"  ({one['note']['note']}, {one['note']['by']})" if one["note"] else ""
+            console.print(f"{one['group']}: {plain(one['advice'])}{plain(note)}", soft_wrap=True)
 
     emit({"groups": found}, as_json=as_json, human=human)
+
+
+@app.command("note")
+def note_on(
+    group: Annotated[str, typer.Argument(metavar="GROUP", help="The cause, as `postroom dead groups` names it.")],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What is known about it; empty removes the note.")],
+    as_json: Json = False,
+) -> None:
+    """Write down what is known about a cause. It stays for when the cause comes back.
+
+    Example:
+
+        postroom dead note 1a2b3c4d "letters in the phone; mended in today's deploy"
+    """
+    if len(text) > 4000:
+        raise Usage("TEXT: at most 4,000 characters.")
+
+    async def write(pool: Pool) -> None:
+        await operators.write_note(pool, actor(), group, text)
+
+    ask(write)
+    emit({"group": group, "note": text.strip() or None}, as_json=as_json, human=lambda console: console.print(f"Noted on {plain(group)}."))
 
 
 @app.command("show")
@@ -155,6 +167,9 @@ def retry(
     until: Until = None,
     everything: All = False,
     dry_run: DryRun = False,
+    canary: Annotated[
+        bool, typer.Option("--canary", help="By a plan: one, then ten, then the rest; it stops when it fails again.")
+    ] = False,
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
@@ -166,9 +181,15 @@ def retry(
 
         postroom dead retry --kind appointment.created --since 2h --dry-run
 
+        postroom dead retry --group 1a2b3c4d --canary
+
         postroom dead retry --all --yes
     """
     which = _filter(kind, source, lane, group, since, until)
+    if canary and not dry_run:
+        _check_which(ids or [], which, everything=everything)
+        plans.answer(ask(lambda pool: _planned(pool, which, ids)), as_json=as_json)
+        return
 
     async def again(connection: Connection, some: Sequence[int]) -> list[int]:
         return await dead.retry(connection, some, by=operator())
@@ -207,6 +228,20 @@ def discard(
     _act("discarded", ids or [], which, away, everything=everything, dry_run=dry_run, yes=yes, as_json=as_json, reason=reason.strip())
 
 
+async def _planned(pool: Pool, which: Filter, ids: list[int] | None) -> dict[str, Any]:
+    """Made and begun: its canary is on its way."""
+    made = await operators.make_plan(pool, actor(), which, act=Act.RETRY, ids=ids)
+    await operators.start_plan(pool, actor(), made)
+    told = await operators.plan_told(pool, made)
+    assert told is not None
+    return told
+
+
+def _check_which(ids: Sequence[int], which: Filter, *, everything: bool) -> None:
+    if (bool(ids), which != Filter(), everything).count(True) != 1:
+        raise Usage("Name dead letters by their ids, or by a filter (--kind, --source, --lane, --group, --since, --until), or --all.")
+
+
 def _act(
     what: str,
     ids: list[int],
@@ -220,9 +255,7 @@ def _act(
     reason: str | None = None,
 ) -> None:
     """Finds, asks, acts in batches, audits. Exit 1 when an id that was named is no dead letter."""
-    is_filtered = which != Filter()
-    if (bool(ids), is_filtered, everything).count(True) != 1:
-        raise Usage("Name dead letters by their ids, or by a filter (--kind, --source, --lane, --group, --since, --until), or --all.")
+    _check_which(ids, which, everything=everything)
 
     async def run(pool: Pool) -> dict[str, Any]:
         chosen = sorted(set(ids)) if ids else await _matching(pool, which)

@@ -8,12 +8,14 @@ from rich.console import Console
 
 from cli.database import ask
 from cli.errors import Failed
-from cli.options import Before, EventId, Json, Limit
+from cli.options import Before, EventId, Json, Limit, moment
 from cli.output import STYLES, brief, emit, err, facts, plain, table
-from cli.who import note, operator
+from cli.who import actor
+from outbox import operators
 from outbox.db import Pool
-from outbox.event import State
-from outbox.store import events
+from outbox.event import Mark, State
+from outbox.store import search
+from outbox.store.search import Wanted
 from outbox.timeline import Entry, story, summary
 
 COLUMNS = ("id", "staged", "kind", "lane", "state", "tries", "why")
@@ -25,17 +27,22 @@ app = typer.Typer(invoke_without_command=True)
 def list_events(
     context: typer.Context,
     state: Annotated[list[State] | None, typer.Option(help="Only in this state; may be given several times.")] = None,
-    source: Annotated[str | None, typer.Option(help="Only of this source: ghl, ghl-workflow, notion, standard:NAME, app.")] = None,
-    kind: Annotated[str | None, typer.Option(help="Only of this kind, e.g. ghl.ContactUpdate.")] = None,
+    mark: Annotated[list[Mark] | None, typer.Option(help="Only so marked: ready, retry, held, behind, …; several times.")] = None,
+    source: Annotated[list[str] | None, typer.Option(help="Only of this source: ghl, ghl-workflow, notion, standard:NAME, app.")] = None,
+    kind: Annotated[list[str] | None, typer.Option(help="Only of this kind, e.g. ghl.ContactUpdate.")] = None,
     lane: Annotated[str | None, typer.Option(help="Only of this lane.")] = None,
     key: Annotated[str | None, typer.Option(help="Only with this idempotency key.")] = None,
+    group: Annotated[str | None, typer.Option(help="Only dead letters of this cause.")] = None,
+    text: Annotated[str | None, typer.Option(help="Only with this in the payload, byte for byte.")] = None,
+    since: Annotated[str | None, typer.Option(metavar="TIME", help="Only those staged since: a time, or 2h for two hours.")] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Only those staged before.")] = None,
     limit: Limit = 20,
     before: Before = None,
     as_json: Json = False,
 ) -> None:
     """List events, newest first; show one with its timeline; replay one.
 
-    A filter on the state looks at the newest 10,000 events that fit the other filters.
+    A filter that names few events (key, lane, group, dead, pending) sees them all; any other looks at the newest 20,000 and says so.
 
     Examples:
 
@@ -47,26 +54,25 @@ def list_events(
     """
     if context.invoked_subcommand is not None:
         return
+    wanted = Wanted(
+        sources=source or (), kinds=kind or (), lane=lane, key=key, states=[str(one) for one in state or ()],
+        marks=[str(one) for one in mark or ()], group=group, text=text,
+        since=moment(since, option="--since"), until=moment(until, option="--until"),
+    )  # fmt: skip
 
-    async def find(pool: Pool) -> tuple[list[Entry], int | None]:
-        states = [str(one) for one in state or ()]
-        if key is not None and source is not None:  # by its digest, where looking at every event would take long
-            rows = [row for row in await events.with_key(pool, key, sources=[source]) if kind in (None, row["kind"])]
-            return [summary(row) for row in rows if lane in (None, row["lane"]) and (not states or row["state"] in states)], None
-        rows = await events.find(pool, before=before, limit=limit, source=source, kind=kind, lane=lane, key=key, states=states)
-        further = rows[-1]["id"] if len(rows) == limit else None
-        if further is None and states:
-            further = await events.looked_to(pool, before=before, source=source, kind=kind, lane=lane, key=key)
-        return [summary(row) for row in rows], further
+    async def find(pool: Pool) -> tuple[list[Entry], int | None, int | None]:
+        found = await search.find(pool, wanted, before=before, limit=limit)
+        return [summary(row) for row in found.rows], found.next_before, found.back_to
 
-    found, further = ask(find)
+    found, further, back_to = ask(find)
 
     def human(console: Console) -> None:
         show_list(console, found)
         if further is not None:
-            err().print(f"Older ones: add --before {further}")
+            looked = "" if back_to is None else f"Looked at {search.LOOK_AT:,}, back to {back_to}. "
+            err().print(f"{looked}Older ones: add --before {further}")
 
-    emit({"events": found, "next_before": further}, as_json=as_json, human=human)
+    emit({"events": found, "next_before": further, "back_to": back_to}, as_json=as_json, human=human)
 
 
 @app.command("show")
@@ -100,13 +106,7 @@ def replay(event_id: EventId, as_json: Json = False) -> None:
     """
 
     async def again(pool: Pool) -> None:
-        row = await events.one(pool, event_id)
-        if row is None:
-            raise _unknown(event_id)
-        async with pool.acquire() as connection, connection.transaction():
-            if not await events.replay(connection, event_id, by=operator()):
-                raise _not_replayed(event_id, row["state"])
-            await note(connection, "replay", target=event_id)
+        await operators.replay(pool, actor(), event_id)
 
     ask(again)
     emit(
@@ -127,6 +127,7 @@ def show_list(console: Console, found: Sequence[Entry]) -> None:
 
 def show_story(console: Console, told: Entry) -> None:
     """An event with its timeline."""
+    route = told["route"]
     shown: dict[str, Any] = {
         "event": told["id"],
         "kind": told["kind"],
@@ -136,10 +137,16 @@ def show_story(console: Console, told: Entry) -> None:
         "state": told["state"],
         "why": told["why"],
         "next try": _short(told["until"]),
+        "because": told["because"],
         "attempts": told["attempts"],
+        "handler": route and f"{route['handler']} → {route['destination'] or 'nobody outside'}; {route['retries']}",
+        "signed by": told["signed_by"],
+        "group": told["group"],
+        "in its lane": _lane(told),
         "delivered again": told["duplicates"],
         "payload": f"{told['payload_bytes']} bytes",
     }
+    console.print(told["verdict"], soft_wrap=True)
     console.print(facts({name: value for name, value in shown.items() if value not in (None, 0)}))
     console.print("")
     for entry in told["timeline"]:
@@ -148,16 +155,15 @@ def show_story(console: Console, told: Entry) -> None:
         )
 
 
-def _short(moment: str | None, *, ms: bool = False) -> str | None:
+def _lane(told: Entry) -> str | None:
+    beside = [f"{word} {one['id']} ({one['mark']})" for word, one in (("after", told["previous"]), ("before", told["next"])) if one]
+    return ", ".join(beside) or None
+
+
+def _short(at: str | None, *, ms: bool = False) -> str | None:
     """An ISO time of the story as people read it."""
-    return None if moment is None else moment.replace("T", " ")[: 23 if ms else 19]
+    return None if at is None else at.replace("T", " ")[: 23 if ms else 19]
 
 
 def _unknown(event_id: int) -> Failed:
     return Failed(f"There is no event {event_id}. `postroom events` lists those there are.")
-
-
-def _not_replayed(event_id: int, state: str) -> Failed:
-    if state == State.DEAD:
-        return Failed(f"Event {event_id} is a dead letter: use `postroom dead retry {event_id}`.")
-    return Failed(f"Event {event_id} is {state}: only what is done or skipped can be replayed.")

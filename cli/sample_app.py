@@ -16,7 +16,8 @@ from cli.ledger import Ledger
 from cli.simulate import CONTACT_IDS
 from outbox import db, stage
 from outbox.event import Event
-from outbox.store import events
+from outbox.store import search
+from outbox.store.search import Wanted
 from simulators.samples import app_appointment, app_appointment_change
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ async def change_bookings(connection: "Connection", ledger: Ledger) -> None:
         with db.mapped():
             async with connection.transaction():
                 await connection.execute(statement, *values)
-        for row in await events.find(connection, source=APP, lane=f"appointment:{booking}"):
+        for row in (await search.find(connection, Wanted(sources=[APP], lane=f"appointment:{booking}"))).rows:
             if row["id"] not in known:
                 known.add(row["id"])
                 ledger.staged(f"{row['kind']}: {what}", row["id"])

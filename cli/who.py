@@ -3,7 +3,7 @@
 import getpass
 
 from outbox.db import Connection, Pool
-from outbox.store import audit
+from outbox.operators import Actor
 
 
 def operator() -> str:
@@ -16,12 +16,9 @@ def operator() -> str:
 
 async def note(connection: Connection | Pool, what: str, *, target: object = None, reason: str | None = None, **result: object) -> None:
     """Writes the act into the audit, in the caller's transaction. The words are those of the operators' API."""
-    await audit.write(
-        connection,
-        who=operator(),
-        via="cli",
-        what=what,
-        target=None if target is None else str(target)[:400],
-        reason=reason,
-        result=result or None,
-    )
+    await actor().note(connection, what, target=target, reason=reason, **result)
+
+
+def actor() -> Actor:
+    """Who acts, as outbox.operators takes it."""
+    return Actor(operator(), "cli")

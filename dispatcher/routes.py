@@ -11,6 +11,7 @@ from dispatcher.policy.retry import RetryPolicy
 from dispatcher.syncs.base import Sync
 from dispatcher.syncs.table import SYNCS
 from outbox.event import Claimed
+from outbox.store.routes import Told
 
 Handler: TypeAlias = Callable[[Claimed, Context], Awaitable[Outcome | Settled]]
 
@@ -74,3 +75,19 @@ ROUTES: Mapping[str, Route] = {
     "appointment.completed": Route(appointments.completed, destination="ghl"),
     **sync_routes(SYNCS),
 }
+
+
+def told(routes: Mapping[str, Route]) -> list[Told]:
+    """The table as people read it, where no handler can be looked at."""
+    return [
+        Told(
+            kind=kind,
+            handler=f"{route.handler.__module__.rpartition('.')[2]}.{getattr(route.handler, '__name__', 'handler')}",
+            destination=route.destination,
+            deadline_s=route.deadline_s,
+            retries=route.retry.describe(),
+            schedule_s=route.retry.schedule_s(),
+            covers=route.coalesce,
+        )
+        for kind, route in sorted(routes.items())
+    ]

@@ -13,7 +13,8 @@ from dispatcher.destinations import Destinations
 from dispatcher.executor import Executor
 from dispatcher.line import Backoff, Line
 from dispatcher.loop import Loop
-from dispatcher.routes import Route
+from dispatcher.plans import Plans
+from dispatcher.routes import Route, told
 from dispatcher.schedule import Schedule
 from dispatcher.settler import Settler
 from dispatcher.sight import Sight
@@ -26,7 +27,7 @@ from outbox.errors import DatabaseUnavailable
 from outbox.listen import Listener
 from outbox.log import get_logger
 from outbox.migrate import check
-from outbox.store import lanes, wanted, workers
+from outbox.store import lanes, routes, wanted, workers
 
 log = get_logger(__name__)
 
@@ -79,6 +80,7 @@ class Dispatcher:
             await check(await lease_line.get())
             await wanted.want(await lease_line.get(), self._routes)
             lease = await Lease.begin(lease_line, name=settings.worker_name)
+            await routes.tell(await lease_line.get(), told(self._routes))
             backoff.reset()
             await self._work(stop, ready, lease, lease_line)
         finally:
@@ -115,6 +117,7 @@ class Dispatcher:
                     tasks.create_task(listener.run(lambda up: setattr(loop, "listening", up)), name="listener"),
                     tasks.create_task(Upkeep(upkeep_line, keep_days=self._keep_days, kinds=self._routes).run(), name="upkeep"),
                     tasks.create_task(Schedule(self._services, self._syncs).run(), name="schedule"),
+                    tasks.create_task(Plans(self._services.pool).run(), name="plans"),
                 ]
                 stopper = tasks.create_task(self._drain_on(stop, loop, lease), name="stopper")
                 ready()

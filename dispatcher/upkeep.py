@@ -13,7 +13,7 @@ from outbox import db
 from outbox.errors import DatabaseUnavailable
 from outbox.log import get_logger
 from outbox.queries import load
-from outbox.store import days, runs, sources, storage, wanted, workers
+from outbox.store import days, plans, runs, sources, storage, wanted, workers
 
 log = get_logger(__name__)
 EVERY_S, HOUSE_EVERY = 10.0, 6
@@ -56,6 +56,7 @@ class Upkeep:
                 await sources.prune_rejected(connection)
                 await runs.prune(connection, keep_days=self._keep_days, records_days=RECORDS_DAYS)
                 forgotten = await wanted.forget(connection)
+                await plans.prune(connection, older_than_days=self._keep_days)
         dropped, kept = await days.drop_old(connection, keep_days=self._keep_days)
         if forgotten:
             log.warning("no dispatcher took these kinds for a week: they are staged no more", kinds=forgotten)

@@ -7,6 +7,7 @@ PostroomError
 ├─ KeyReused            an idempotency key came with another body
 ├─ InvalidEvent         an event that cannot be staged
 ├─ OwnershipLost        this worker no longer holds the event
+├─ NotNow               an operator's act that does not fit how things are
 ├─ IllegalTransition    a status that the life of an appointment does not allow
 └─ SlotTaken            another appointment has the resource at that time
 """
@@ -41,6 +42,17 @@ class InvalidEvent(PostroomError, ValueError):
 
 class OwnershipLost(PostroomError):
     """The event is held by another worker or was settled: nothing that this handler still does counts."""
+
+
+class NotNow(PostroomError):
+    """An operator's act does not fit how things are; the message says how they are. Nothing was changed.
+
+    `word` is for programs. `state` is the event's, if the act was for one; `is_unknown` says that there is no such thing at all.
+    """
+
+    def __init__(self, message: str, *, word: str = "not-now", state: str | None = None, is_unknown: bool = False) -> None:
+        super().__init__(message)
+        self.word, self.state, self.is_unknown = word, state, is_unknown
 
 
 class IllegalTransition(PostroomError):

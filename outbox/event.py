@@ -29,6 +29,21 @@ class State(StrEnum):
     DEAD = "dead"
 
 
+class Mark(StrEnum):
+    """What outbox.states() marks an event with: its state, and of a pending one what it waits for."""
+
+    READY = "ready"
+    RUNNING = "running"
+    RETRY = "retry"
+    SNOOZED = "snoozed"
+    DELAYED = "delayed"
+    BEHIND = "behind"
+    HELD = "held"
+    DONE = "done"
+    SKIPPED = "skipped"
+    DEAD = "dead"
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """A fact worth acting on, to be staged.

@@ -2,7 +2,7 @@
 
 Reads and never writes; returns plain JSON values with times in ISO 8601 UTC. The payload is not part of the story.
 
-    staged ─ duplicate ─ attempt ─ step … ─ attempt ─ … ─ replay ─ attempt ─ discard
+    staged ─ duplicate ─ wait ─ attempt ─ step … ─ wait ─ attempt ─ … ─ bury ─ replay ─ attempt ─ discard
 """
 
 import json
@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 from outbox import db
 from outbox.db import Pool, Record
 from outbox.store import events
+from outbox.verdict import may, reason_of_time, verdict
 
 Entry: TypeAlias = dict[str, Any]
 
@@ -27,13 +28,18 @@ OUTCOMES = {
 }
 
 
+WAITS = {"r": "for its retry", "z": "as its handler asked", "h": "for its destination", "c": "for another worker", "p": "for its turn"}
+NOTICEABLE = timedelta(milliseconds=250)
+SIGNED_BY = "postroom-signed-by"  # kept among the headers by the receiver: the fingerprint of the key that matched
+
+
 def iso(moment: datetime | None) -> str | None:
     """A time as `2026-10-05T09:01:34.285Z`; None stays None."""
     return None if moment is None else moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def summary(row: Record | Mapping[str, Any]) -> Entry:
-    """An event as a list shows it, from a row of events.find() or events.one()."""
+    """An event as a list shows it, from a row of search.find() or events.one()."""
     return {
         "id": row["id"],
         "source": row["source"],
@@ -42,6 +48,7 @@ def summary(row: Record | Mapping[str, Any]) -> Entry:
         "lane": row["lane"],
         "state": row["state"],
         "why": row["why"],
+        "mark": row["mark"],
         "until": iso(row["until"]),
         "attempts": row["attempts"],
         "staged_at": iso(row["staged_at"]),
@@ -58,25 +65,88 @@ async def story(pool: Pool, event_id: int) -> Entry | None:
             if row is None:
                 return None
             rows = await events.timeline(connection, event_id)
+            lane = [] if row["lane"] is None else await events.neighbours(connection, row["lane"], event_id)
+    headers = json.loads(row["headers"]) if row["headers"] else {}
     return {
         **summary(row),
+        **_judged(row, rows),
         "duplicates": row["duplicates"] or 0,
         "payload_bytes": len(row["payload"]),
-        "headers": json.loads(row["headers"]) if row["headers"] else {},
-        "timeline": tell(row, rows),
+        "signed_by": headers.pop(SIGNED_BY, None),
+        "headers": headers,
+        "trace": row["trace"],
+        "group": row["fingerprint"],
+        "route": _route(row),
+        "previous": _beside(lane, event_id, before=True),
+        "next": _beside(lane, event_id, before=False),
+        "covered": [one["id"] for one in lane if one["state"] == "skipped" and one["why"] == f"coalesced into #{event_id}"],
+        "timeline": tell(row, rows, lane),
     }
 
 
-def tell(event: Record | Mapping[str, Any], rows: Sequence[Record | Mapping[str, Any]]) -> list[Entry]:
-    """The timeline of an event (a row of events.one()) from its attempts and steps (rows of events.timeline())."""
+def _judged(row: Record, rows: Sequence[Record]) -> Entry:
+    """The verdict, and what can be done."""
+    runs = [one for one in rows if one["step"] is None]
+    ended = max((_ended(one) for one in runs), default=None)
+    finished = {one["step"] for one in rows if one["step"] is not None and one["code"] in ("d", "f")}
+    because = reason_of_time(row, ended)
+    return {
+        "verdict": verdict(row, steps_done=len(finished), reason_of_time=because),
+        "because": because,
+        "may": list(may(row)),
+        "steps_done": sorted(finished),
+    }
+
+
+def _route(row: Record) -> Entry | None:
+    """What the dispatcher does with this kind; None: no dispatcher has told, or it knows no route."""
+    names = ("handler", "destination", "deadline_s", "retries", "covers")
+    return None if row["handler"] is None else {name: row[name] for name in names}
+
+
+def _beside(lane: Sequence[Record], event_id: int, *, before: bool) -> Entry | None:
+    """The event of the lane next to this one."""
+    there = [row for row in lane if (row["id"] < event_id) is before]
+    row = (there[-1] if before else there[0]) if there else None
+    return None if row is None else {"id": row["id"], "kind": row["kind"], "mark": row["mark"]}
+
+
+def tell(
+    event: Record | Mapping[str, Any], rows: Sequence[Record | Mapping[str, Any]], lane: Sequence[Record | Mapping[str, Any]] = ()
+) -> list[Entry]:
+    """The timeline of an event (a row of events.one()) from its attempts and steps (rows of events.timeline()) and its lane's others."""
     runs = [row for row in rows if row["step"] is None]
     told = [_run(row) for row in runs]
     told += _steps([row for row in rows if row["step"] is not None], runs, is_running=event["why"] == "running")
+    told += _waits(event, runs, lane)
     if event["duplicates"]:
         told.append(_duplicates(event["duplicates"], event["last_duplicate_at"]))
     told.sort(key=lambda entry: entry["at"])  # stable: an attempt comes before what happened in it
     text = f"accepted from {event['source']} and staged"
     return [_entry(event["staged_at"], "staged", text), *told]
+
+
+def _ended(run: Record | Mapping[str, Any]) -> datetime:
+    moment: datetime = run["at"] + timedelta(milliseconds=run["took_ms"])
+    return moment
+
+
+def _waits(
+    event: Record | Mapping[str, Any], runs: Sequence[Record | Mapping[str, Any]], lane: Sequence[Record | Mapping[str, Any]]
+) -> list[Entry]:
+    """The gaps between its runs that somebody would notice, each with what it waited for."""
+    told: list[Entry] = []
+    since, text = event["staged_at"], "for its turn"
+    ahead = [row for row in lane if row["id"] < event["id"] and row["state"] != "pending" and row["changed_at"] > since]
+    if ahead:
+        text = f"behind #{ahead[-1]['id']} in its lane"
+    for run in runs:
+        gap = run["at"] - since
+        if gap >= NOTICEABLE and run["owner"] != 0 and run["code"] != "c":
+            took_ms = int(gap.total_seconds() * 1000)
+            told.append(_entry(since, "wait", f"waited {_ms(took_ms)} {text}", took_ms=took_ms))
+        since, text = _ended(run), WAITS.get(run["code"], "for its turn")
+    return told
 
 
 def _entry(at: datetime, what: str, text: str, **more: Any) -> Entry:
@@ -93,6 +163,8 @@ def _run(row: Record | Mapping[str, Any]) -> Entry:
     code, note = row["code"], row["note"]
     if code == "p":
         return _entry(row["at"], "replay", note or "put into the queue again", attempt=row["attempt"])
+    if row["owner"] == 0 and code == "x":
+        return _entry(row["at"], "bury", note or OUTCOMES[code], attempt=row["attempt"])
     if row["owner"] == 0:
         return _entry(row["at"], "discard", note or OUTCOMES[code], attempt=row["attempt"])
     worker = row["worker"] or f"worker {row['owner']}"  # an old worker's name is forgotten, its number is not
@@ -114,7 +186,7 @@ def _steps(rows: Iterable[Record | Mapping[str, Any]], runs: Sequence[Record | M
     told: list[Entry] = []
     open_intents: dict[str, Entry] = {}
     done: dict[str, tuple[datetime, int]] = {}
-    ended = max((row["at"] + timedelta(milliseconds=row["took_ms"]) for row in runs), default=None)
+    ended = max((_ended(row) for row in runs), default=None)
     for row in rows:
         name, intent = row["step"], open_intents.get(row["step"])
         if row["code"] == "i":
@@ -176,4 +248,4 @@ def _after(row: Record | Mapping[str, Any]) -> str:
 
 
 def _ms(took_ms: int) -> str:
-    return f"{took_ms} ms" if took_ms < 10_000 else f"{took_ms / 1000:.1f} s"
+    return f"{took_ms} ms" if took_ms < 10_000 else f"{took_ms / 1000:.1f} s" if took_ms < 600_000 else f"{took_ms / 60_000:.0f} min"

@@ -16,6 +16,7 @@ from outbox.db import Pool
 from outbox.errors import DatabaseUnavailable
 from outbox.log import get_logger
 from outbox.store.events import Arrival
+from outbox.timeline import SIGNED_BY
 from receiver.errors import Problem, answer, answer_problem, bad_request, busy, method_not_allowed, origin, unavailable
 from receiver.handshakes import NotionTokens
 from receiver.intake import Intake, Overloaded, Unstageable
@@ -104,7 +105,8 @@ class Webhooks:
             await self._stage(scope, send, taken, now)
 
     async def _stage(self, scope: Scope, send: Send, incoming: Incoming, now: datetime) -> None:
-        arrival = Arrival(incoming.source, incoming.kind, incoming.key, incoming.lane, incoming.body, incoming.headers)
+        kept = {**incoming.headers, SIGNED_BY: incoming.fingerprint}
+        arrival = Arrival(incoming.source, incoming.kind, incoming.key, incoming.lane, incoming.body, kept)
         try:
             staged = await self._intake.stage(arrival)
         except Overloaded:

@@ -220,12 +220,13 @@ with heads as materialized (
   select b.lane, b.event_id, b.urgency, b.owner, b.due_at, b.attempt, b.why from outbox.busy b
   where b.event_id > $1 and b.lane <> b.event_id and (not $3 or b.owner is null) order by b.event_id limit $2)
 select e.lane, h.event_id, e.kind, case when h.owner is null then coalesce(h.why, 'waiting') else 'running' end why, w.name worker,
-       nullif(h.due_at, 'infinity') until, coalesce(last.ended_at, e.staged_at) since, h.attempt, behind.n waiting
+       nullif(h.due_at, 'infinity') until, coalesce(last.ended_at, e.staged_at) since, h.attempt, behind.n waiting,
+       case when h.owner is not null then 'running' when h.due_at = 'infinity' then 'held' when last.outcome = 'z' then 'snoozed' else 'retry' end mark
 from heads h
 cross join lateral (select lane, kind, staged_at from outbox.events e where e.id = h.event_id offset 0) e
 left join outbox.workers w on w.id = h.owner
 left join lateral (
-  select a.started_at + a.took_ms * interval '1 ms' ended_at from outbox.attempts a where a.event_id = h.event_id
+  select a.started_at + a.took_ms * interval '1 ms' ended_at, a.outcome from outbox.attempts a where a.event_id = h.event_id
   order by a.started_at desc limit 1) last on true
 cross join lateral (
   select count(*)::int n from (select from outbox.pending p where p.urgency in (0, 1) and p.lane = h.lane limit 1001) x) behind

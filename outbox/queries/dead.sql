@@ -26,10 +26,26 @@ where ($1::text is null or e.kind = $1) and ($2::text is null or e.source = $2)
 order by d.event_id limit $9
 
 -- name: groups
--- read only: dead letters by cause.
-select fingerprint, count(*)::int dead, count(distinct d.lane)::int lanes, min(died_at) first_at, max(died_at) last_at,
-       max(event_id) example, (array_agg(reason order by event_id desc))[1] reason, (array_agg(e.kind order by event_id desc))[1] kind
-from outbox.dead d join outbox.events e on e.id = d.event_id group by fingerprint order by last_at desc limit $1
+-- read only: dead letters by cause ($2: only this one), the newest death first; the example is the newest event.
+with g as (
+  select fingerprint, count(*)::int dead, count(distinct lane)::int lanes, min(died_at) first_at, max(died_at) last_at, max(event_id) example
+  from outbox.dead where $2::text is null or fingerprint = $2 group by fingerprint order by max(died_at) desc limit $1)
+select g.fingerprint, g.dead, g.lanes, g.first_at, g.last_at, g.example, d.reason, e.kind, r.destination,
+       n.note, n.by_whom note_by, n.at note_at
+from g join outbox.dead d on d.event_id = g.example
+cross join lateral (select kind from outbox.events e where e.id = g.example offset 0) e
+left join outbox.routes r on r.kind = e.kind left join outbox.notes n on n.fingerprint = g.fingerprint
+order by g.last_at desc
+
+-- name: sparks
+-- read only: deaths of the last 24 hours in each group, by hours back from now (0: the last one).
+select fingerprint, floor(extract(epoch from now() - died_at) / 3600)::int hours, count(*)::int dead
+from outbox.dead where died_at > now() - interval '24 hours' and ($1::text is null or fingerprint = $1) group by 1, 2
+
+-- name: finished
+-- read only: finished steps of the dead letters of a group, by name, and of how many events; of the newest $2.
+select s.name, count(*)::int steps from (select event_id from outbox.dead where fingerprint = $1 order by event_id desc limit $2) d
+join outbox.steps s on s.event_id = d.event_id and s.entry in ('d', 'f') group by s.name order by 2 desc, 1
 
 -- name: one
 -- read only: a dead letter.

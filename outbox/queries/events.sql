@@ -32,40 +32,16 @@ select digest, event_id from first
 
 -- name: one
 -- read only: an event with its state.
-select e.id, e.staged_at, e.source, e.kind, e.key, e.lane, e.payload, e.headers, e.trace, s.state, s.why, s.until, s.attempts, s.changed_at,
-       d.seen duplicates, d.last_at last_duplicate_at
+select e.id, e.staged_at, e.source, e.kind, e.key, e.lane, e.payload, e.headers, e.trace, s.state, s.why, s.until, s.attempts, s.changed_at, s.mark,
+       d.seen duplicates, d.last_at last_duplicate_at, b.failures, x.fingerprint,
+       r.handler, r.destination, r.deadline_s, r.retries, r.schedule_s, r.covers
 from outbox.events e
 cross join lateral outbox.states(array[e.id]) s
 left join outbox.duplicates d on d.event_id = e.id
+left join outbox.busy b on b.lane = outbox.lane_of(e.lane, e.id) and b.event_id = e.id
+left join outbox.dead x on x.event_id = e.id
+left join outbox.routes r on r.kind = e.kind
 where e.id = $1
-
--- name: list
--- read only: newest first, below id $1, at most $2; NULL filters do not filter. $7 states, from at most $8 rows looked at.
-with looked as materialized (
-  select e.id, e.staged_at, e.source, e.kind, e.key, e.lane from outbox.events e
-  where ($1::bigint is null or e.id < $1) and ($3::text is null or e.source = $3) and ($4::text is null or e.kind = $4)
-    and ($5::text is null or e.lane = $5) and ($6::text is null or e.key = $6)
-  order by e.id desc limit $8)
-select l.id, l.staged_at, l.source, l.kind, l.key, l.lane, s.state, s.why, s.until, s.attempts, s.changed_at
-from looked l join outbox.states((select array_agg(id) from looked)) s on s.event_id = l.id
-where $7::text[] is null or s.state = any ($7)
-order by l.id desc limit $2
-
--- name: looked_to
--- read only: the lowest id, and how many, of the $2 rows that `list` looked at; NULL: there are none.
-select min(id) lowest, count(*)::int looked from (
-  select e.id from outbox.events e
-  where ($1::bigint is null or e.id < $1) and ($3::text is null or e.source = $3) and ($4::text is null or e.kind = $4)
-    and ($5::text is null or e.lane = $5) and ($6::text is null or e.key = $6)
-  order by e.id desc limit $2) looked
-
--- name: with_key
--- read only: the events that sources $1 sent under key $2, found by digest and not by looking at every event.
-with found as materialized (
-  select k.event_id from unnest($1::text[]) s(source) join outbox.keys k on k.digest = outbox.digest(s.source, $2))
-select e.id, e.staged_at, e.source, e.kind, e.key, e.lane, s.state, s.why, s.until, s.attempts, s.changed_at
-from outbox.events e join outbox.states((select array_agg(event_id) from found)) s on s.event_id = e.id
-where e.id in (select event_id from found) order by e.id desc
 
 -- name: is_new
 -- read only: was this event staged by the transaction that asks? Every other transaction began at another microsecond.
@@ -127,6 +103,22 @@ from outbox.attempts a left join outbox.workers w on w.id = a.owner where a.even
 union all
 select s.at, s.name, s.entry::text, s.attempt, s.took_ms, s.note, null, null, s.answer from outbox.steps s where s.event_id = $1
 order by at
+
+-- name: neighbours
+-- read only: at most $4 events of a lane on each side of id $2, not below $3, with their states.
+with near as materialized (
+  (select outbox.in_lane($1, $2, $3, $4) id)
+  union all
+  (select id from (select outbox.in_lane($1, 9223372036854775807, $2 + 1, 1000) id) n order by id limit $4))
+select n.id, e.kind, e.staged_at, s.state, s.why, s.mark, s.changed_at
+from near n cross join lateral (select kind, staged_at from outbox.events e where e.id = n.id offset 0) e
+cross join lateral (select s.* from outbox.states(array[n.id]) s offset 0) s
+order by n.id
+
+-- name: done_after
+-- read only: how many of the newest 20 events of a lane above id $2 are done.
+select count(*)::int from (select outbox.in_lane($1, 9223372036854775807, $2 + 1, 20) id) n
+cross join lateral (select s.state from outbox.states(array[n.id]) s offset 0) s where s.state = 'done'
 
 -- name: notify
 -- wakes the workers at commit; a hint, polling is the truth.

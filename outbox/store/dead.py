@@ -10,6 +10,7 @@ from outbox.queries import load
 
 Q = load("dead")
 NOTIFY = load("events")["notify"]
+HOURS = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,25 @@ async def portion(connection: Connection | Pool, which: Filter, *, ceiling: int,
 
 async def groups(connection: Connection | Pool, *, limit: int = 200) -> list[Record]:
     """Dead letters by cause, the newest death first."""
-    return await db.fetch(connection, Q["groups"], limit)
+    return await db.fetch(connection, Q["groups"], limit, None)
+
+
+async def group(connection: Connection | Pool, fingerprint: str) -> Record | None:
+    """One cause, as groups() lists it; None: nothing is dead of it."""
+    return await db.fetchrow(connection, Q["groups"], 1, fingerprint)
+
+
+async def sparks(connection: Connection | Pool, fingerprint: str | None = None) -> dict[str, list[int]]:
+    """Deaths in each of the last 24 hours, the oldest first, by group; groups without any are not there."""
+    found: dict[str, list[int]] = {}
+    for row in await db.fetch(connection, Q["sparks"], fingerprint):
+        found.setdefault(row["fingerprint"], [0] * HOURS)[HOURS - 1 - min(max(row["hours"], 0), HOURS - 1)] += row["dead"]
+    return found
+
+
+async def finished_steps(connection: Connection | Pool, fingerprint: str, *, look_at: int = 1000) -> dict[str, int]:
+    """Which steps of a group's newest dead letters are done, and how often: a retry repeats none of them."""
+    return {row["name"]: row["steps"] for row in await db.fetch(connection, Q["finished"], fingerprint, look_at)}
 
 
 async def one(connection: Connection | Pool, event_id: int) -> Record | None:

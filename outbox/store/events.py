@@ -16,6 +16,8 @@ from outbox.event import digest
 from outbox.queries import load
 
 Q = load("events")
+DAY_BITS = 36  # of an id: the rest is the day
+LANE_TIMEOUT_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,41 +96,15 @@ async def timeline(connection: Connection | Pool, event_id: int) -> list[Record]
     return await db.fetch(connection, Q["timeline"], event_id)
 
 
-async def find(
-    connection: Connection | Pool,
-    *,
-    before: int | None = None,
-    limit: int = 50,
-    source: str | None = None,
-    kind: str | None = None,
-    lane: str | None = None,
-    key: str | None = None,
-    states: Sequence[str] | None = None,
-    look_at: int = 10_000,
-) -> list[Record]:
-    """Events newest first with their states; with a filter on the state, of the newest `look_at` that fit the other filters."""
-    looked = look_at if states else limit
-    return await db.fetch(connection, Q["list"], before, limit, source, kind, lane, key, list(states) if states else None, looked)
+async def neighbours(connection: Connection | Pool, lane: str, event_id: int, *, each_way: int = 5) -> list[Record]:
+    """The events of a lane around one, in staging order, itself not among them; not further back than a day."""
+    lowest = max(0, event_id - (1 << DAY_BITS))
+    return await db.fetch(connection, Q["neighbours"], lane, event_id, lowest, each_way, timeout_s=LANE_TIMEOUT_S)
 
 
-async def looked_to(
-    connection: Connection | Pool,
-    *,
-    before: int | None = None,
-    source: str | None = None,
-    kind: str | None = None,
-    lane: str | None = None,
-    key: str | None = None,
-    look_at: int = 10_000,
-) -> int | None:
-    """Where a find() with a filter on the state stopped looking: the id to go on below; None: it saw all there are."""
-    row = await db.fetchrow(connection, Q["looked_to"], before, look_at, source, kind, lane, key)
-    return row["lowest"] if row is not None and row["looked"] == look_at else None
-
-
-async def with_key(connection: Connection | Pool, key: str, *, sources: Sequence[str]) -> list[Record]:
-    """The events of these sources with this key, with their states; the columns of find()."""
-    return await db.fetch(connection, Q["with_key"], list(sources), key)
+async def done_after(connection: Connection | Pool, lane: str, event_id: int) -> int:
+    """How many newer events of its lane are done, of the newest 20: a retry applies only if it still is newer than they were."""
+    return int(await db.fetchval(connection, Q["done_after"], lane, event_id, timeout_s=LANE_TIMEOUT_S))
 
 
 async def is_new(connection: Connection, event_id: int) -> bool:

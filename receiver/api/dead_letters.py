@@ -7,8 +7,10 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from outbox import operators
+from outbox.causes import group, groups
 from outbox.db import Pool, Record
-from outbox.store import dead, events
+from outbox.store import dead
 from outbox.store.dead import Filter
 from outbox.timeline import iso
 from receiver.api.operation import (
@@ -17,6 +19,7 @@ from receiver.api.operation import (
     Call,
     EventId,
     Limit,
+    LongText,
     Moment,
     NoBody,
     NoQuery,
@@ -28,7 +31,7 @@ from receiver.api.operation import (
     Told,
 )
 from receiver.config import Role
-from receiver.errors import Problem, conflict, not_found
+from receiver.errors import not_found
 
 PORTION = 500
 IDS_SHOWN = 1000
@@ -64,15 +67,33 @@ class DeadLetterPage(Said):
     next_before: int | None
 
 
+class Note(Said):
+    note: str
+    by: str
+    at: Time
+
+
 class Group(Said):
     group: str
     reason: str = Field(description="Of the newest.")
     kind: str = Field(description="Of the newest.")
+    destination: str | None = Field(description="Whom events of this kind call; null: nobody, or no dispatcher has told.")
     dead: int
     lanes: int
     first_at: Time
     last_at: Time
     example: int
+    last_24_hours: list[int] = Field(description="Deaths in each hour, the oldest first.")
+    advice: str = Field(description="What to do.")
+    note: Note | None
+
+
+class OneGroup(Group):
+    steps_done: dict[str, int] = Field(description="Finished steps of its newest thousand, by name: a retry repeats none of them.")
+
+
+class NoteTold(Told):
+    note: LongText = Field(description="Empty: no note any more.")
 
 
 class Groups(Said):
@@ -135,24 +156,27 @@ async def list_dead(call: Call[DeadLettersAsked, NoBody]) -> Answer:
 
 async def list_groups(call: Call[NoQuery, NoBody]) -> Answer:
     """By cause, the newest death first."""
-    rows = await dead.groups(call.desk.pool)
-    return Answer(
-        Groups(
-            groups=[
-                Group(
-                    group=row["fingerprint"],
-                    reason=row["reason"],
-                    kind=row["kind"],
-                    dead=row["dead"],
-                    lanes=row["lanes"],
-                    first_at=iso(row["first_at"]) or "",
-                    last_at=iso(row["last_at"]) or "",
-                    example=row["example"],
-                )
-                for row in rows
-            ]
-        )
-    )
+    return Answer(Groups(groups=[Group.model_validate(one) for one in await groups(call.desk.pool)]))
+
+
+async def one_group(call: Call[NoQuery, NoBody]) -> Answer:
+    """One cause, with the steps that are done."""
+    return Answer(await _group(call.desk.pool, call.path["group"]))
+
+
+async def note_on_group(call: Call[NoQuery, NoteTold]) -> Answer:
+    """It stays when the group is empty, for when it comes back."""
+    group = call.path["group"]
+    await _group(call.desk.pool, group)
+    await operators.write_note(call.desk.pool, call.actor, group, call.body.note)
+    return Answer(await _group(call.desk.pool, group))
+
+
+async def _group(pool: Pool, name: str) -> OneGroup:
+    told = await group(pool, name)
+    if told is None:
+        raise not_found("Nothing is dead of this cause; /api/dead-letters/groups lists those there are.")
+    return OneGroup.model_validate(told)
 
 
 async def one_dead(call: Call[NoQuery, NoBody]) -> Answer:
@@ -167,24 +191,14 @@ async def one_dead(call: Call[NoQuery, NoBody]) -> Answer:
 async def retry_one(call: Call[NoQuery, NoBody]) -> Answer:
     """Dead becomes pending; finished steps are not repeated."""
     event_id = call.event_id()
-    async with call.desk.pool.acquire() as connection, connection.transaction():
-        again = await dead.retry(connection, [event_id], by=call.by)
-        if again:
-            await call.note(connection, "retry", target=event_id)
-    if not again:
-        raise await _not_dead(call.desk.pool, event_id)
+    await operators.retry(call.desk.pool, call.actor, event_id)
     return Answer(Retried(id=event_id, retried=True))
 
 
 async def discard_one(call: Call[NoQuery, DiscardTold]) -> Answer:
     """Dead becomes skipped, with the reason."""
     event_id = call.event_id()
-    async with call.desk.pool.acquire() as connection, connection.transaction():
-        gone = await dead.discard(connection, [event_id], by=call.by, reason=call.body.reason)
-        if gone:
-            await call.note(connection, "discard", target=event_id, reason=call.body.reason)
-    if not gone:
-        raise await _not_dead(call.desk.pool, event_id)
+    await operators.discard(call.desk.pool, call.actor, event_id, reason=call.body.reason)
     return Answer(Discarded(id=event_id, discarded=True))
 
 
@@ -228,17 +242,13 @@ def _letter(row: Record) -> DeadLetter:
     )
 
 
-async def _not_dead(pool: Pool, event_id: int) -> Problem:
-    row = await events.one(pool, event_id)
-    if row is None:
-        return not_found(f"There is no event {event_id}; it never was, or retention has dropped it.")
-    why = f" ({row['why']})" if row["why"] else ""
-    return conflict("not-dead", f"Event {event_id} is not dead, it is {row['state']}{why}.", state=row["state"])
-
-
 OPERATIONS: Table = (
     Operation("GET", "/api/dead-letters", "Dead letters, newest first", Role.VIEWER, list_dead, DeadLettersAsked, NoBody, DeadLetterPage),
     Operation("GET", "/api/dead-letters/groups", "Dead letters by cause", Role.VIEWER, list_groups, NoQuery, NoBody, Groups),
+    Operation("GET", "/api/dead-letters/groups/{group}", "One cause", Role.VIEWER, one_group, NoQuery, NoBody, OneGroup),
+    Operation(
+        "POST", "/api/dead-letters/groups/{group}/note", "Note on a cause", Role.OPERATOR, note_on_group, NoQuery, NoteTold, OneGroup
+    ),
     Operation("POST", "/api/dead-letters/retry", "Retry by filter", Role.OPERATOR, retry_many, NoQuery, RetryTold, RetriedMany),
     Operation("GET", "/api/dead-letters/{id}", "One dead letter", Role.VIEWER, one_dead, NoQuery, NoBody, DeadLetter),
     Operation(

@@ -62,6 +62,7 @@ class Lane(Said):
     head: int = Field(description="The event that holds it.")
     kind: str
     why: str
+    mark: str = Field(description="running, retry, snoozed or held (its destination does not flow).")
     worker: str | None
     since: Time
     until: Time | None = Field(description="null: it is at work, or waits until its destination flows.")
@@ -126,6 +127,7 @@ async def list_lanes(call: Call[LanesAsked, NoBody]) -> Answer:
             head=row["event_id"],
             kind=row["kind"],
             why=row["why"],
+            mark=row["mark"],
             worker=row["worker"],
             since=iso(row["since"]) or "",
             until=iso(row["until"]),

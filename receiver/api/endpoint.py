@@ -12,11 +12,23 @@ from pydantic import ValidationError
 from starlette.types import Receive, Scope, Send
 
 from outbox import db
-from outbox.errors import DatabaseUnavailable, InvalidEvent, SchemaMismatch
+from outbox.errors import DatabaseUnavailable, InvalidEvent, NotNow, SchemaMismatch
 from outbox.log import get_logger
 from receiver.api.operation import Answer, Asked, Call, Operation, Told
 from receiver.desk import Desk
-from receiver.errors import Problem, answer, answer_problem, bad_request, internal, invalid, method_not_allowed, origin, unavailable
+from receiver.errors import (
+    Problem,
+    answer,
+    answer_problem,
+    bad_request,
+    conflict,
+    internal,
+    invalid,
+    method_not_allowed,
+    not_found,
+    origin,
+    unavailable,
+)
 from receiver.limits import Disconnected, read_body
 
 log = get_logger(__name__)
@@ -138,6 +150,10 @@ def _named(problem: Exception) -> Problem:
             return unavailable("The database does not answer; nothing was changed.", retry_after_s=RETRY_AWAY_S)
         case SchemaMismatch():
             return unavailable(str(problem), retry_after_s=60)
+        case NotNow(is_unknown=True):
+            return not_found(str(problem))
+        case NotNow(word=word, state=about):
+            return conflict(word, str(problem), **({} if about is None else {"state": about}))
         case InvalidEvent():
             return invalid([{"field": "", "message": str(problem)}])
         case _ if state in _NOT_MIGRATED:

@@ -4,11 +4,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from outbox.db import Record
+from outbox import operators
 from outbox.errors import KeyReused
-from outbox.event import Event, State
+from outbox.event import Event, Mark, State
 from outbox.staging import stage
-from outbox.store import events
+from outbox.store import events, search
+from outbox.store.search import Wanted
 from outbox.timeline import story, summary
 from receiver.api.operation import (
     Answer,
@@ -27,19 +28,22 @@ from receiver.api.operation import (
     Time,
     Told,
 )
+from receiver.auth import Operator
 from receiver.config import Role
-from receiver.desk import Desk
 from receiver.errors import Problem, conflict, not_found
-
-LOOK_AT = 10_000
 
 
 class EventsAsked(Asked):
-    source: Text | None = Field(None, description="ghl, ghl-workflow, notion, standard:NAME or app.")
-    kind: Text | None = None
+    source: list[Text] = Field([], description="ghl, ghl-workflow, notion, standard:NAME or app. Repeatable.")
+    kind: list[Text] = Field([], description="Repeatable.")
     lane: Text | None = None
     key: Text | None = Field(None, description="The idempotency key, which is the sender's id of the delivery.")
-    state: list[State] = Field([], description="Repeatable. Looks at the newest 10,000 that fit the other filters; go on with next_before.")
+    state: list[State] = Field([], description="Repeatable.")
+    mark: list[Mark] = Field([], description="The state, and of a pending event what it waits for. Repeatable.")
+    group: Text | None = Field(None, description="Dead letters of this cause only.")
+    text: Text | None = Field(None, description="In the payload, byte for byte. Operators only.")
+    since: Moment | None = Field(None, description="Staged at this time or later.")
+    until: Moment | None = Field(None, description="Staged before this time.")
     before: EventId | None = Field(None, description="Only ids below this one: next_before of the page before.")
     limit: Limit = 50
 
@@ -52,6 +56,7 @@ class EventSummary(Said):
     lane: str | None = Field(description="null: it waits for no other.")
     state: str = Field(description="pending, done, skipped or dead.")
     why: str | None
+    mark: str = Field(description="ready, running, retry, snoozed, delayed, behind, held, done, skipped or dead.")
     until: Time | None = Field(description="When a wait ends; null: it does not wait for a time.")
     attempts: int
     staged_at: Time
@@ -61,17 +66,46 @@ class EventSummary(Said):
 class EventPage(Said):
     events: list[EventSummary]
     next_before: int | None = Field(description="null: there are no more.")
+    count: int = Field(description="Of the whole answer, if counted says so; else at least so many.")
+    counted: bool
+    looked: int | None = Field(description="How many of the newest that may fit were looked at; null: all there are.")
+    back_to: int | None = Field(description="Back to this id; next_before goes on from there.")
 
 
 class TimelineEntry(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     at: Time
-    what: Literal["staged", "duplicate", "attempt", "step", "replay", "discard"]
+    what: Literal["staged", "duplicate", "wait", "attempt", "step", "replay", "discard", "bury"]
     text: str
 
 
+class Beside(Said):
+    id: int
+    kind: str
+    mark: str
+
+
+class RouteTold(Said):
+    handler: str
+    destination: str | None
+    deadline_s: float
+    retries: str
+    covers: str | None = Field(description="Events behind it in its lane with the same word are covered by it.")
+
+
 class EventStory(EventSummary):
+    verdict: str = Field(description="One sentence.")
+    because: str | None = Field(description="Why the next attempt is when it is.")
+    may: list[str] = Field(description="What an operator can do: run, bury, release, replay, retry, discard.")
+    steps_done: list[str] = Field(description="Not repeated by a retry or replay.")
+    signed_by: str | None = Field(description="Fingerprint of the key or secret that matched; null: it came by no webhook.")
+    trace: str | None
+    group: str | None = Field(description="Of a dead letter: its cause.")
+    route: RouteTold | None = Field(description="null: no dispatcher knows this kind.")
+    previous: Beside | None = Field(description="In its lane; not further back than a day.")
+    next: Beside | None
+    covered: list[int] = Field(description="Neighbours in its lane that this one covered.")
     duplicates: int = Field(description="Deliveries of the same key after the first.")
     payload_bytes: int
     headers: dict[str, str]
@@ -97,6 +131,15 @@ class EventAsked(Asked):
     payload: Flag = Field(False, description="1: with the payload. Operators only, and kept in the audit.")
 
 
+class WhyTold(Told):
+    reason: Text = Field(description="Kept with the event.")
+
+
+class Acted(Said):
+    id: int
+    did: Literal["run now", "bury", "release"]
+
+
 class EventReplayed(Said):
     id: int
     replayed: bool
@@ -105,30 +148,24 @@ class EventReplayed(Said):
 async def list_events(call: Call[EventsAsked, NoBody]) -> Answer:
     """Newest first."""
     asked = call.query
-    if asked.key is not None and (rows := await _by_key(call.desk, asked.key, asked)):
-        return Answer(EventPage(events=[EventSummary.model_validate(summary(row)) for row in rows], next_before=None))
-    filters = {"source": asked.source, "kind": asked.kind, "lane": asked.lane, "key": asked.key}
-    rows = await events.find(
-        call.desk.pool, before=asked.before, limit=asked.limit, states=[str(state) for state in asked.state], look_at=LOOK_AT, **filters
+    if asked.text is not None:
+        _operators_only(call.who)
+    wanted = Wanted(
+        sources=asked.source, kinds=asked.kind, lane=asked.lane, key=asked.key, states=[str(state) for state in asked.state],
+        marks=[str(mark) for mark in asked.mark], group=asked.group, text=asked.text, since=asked.since, until=asked.until,
+    )  # fmt: skip
+    known = sorted({"app", *(door.source.name for door in call.desk.webhooks.doors.values())})
+    found = await search.find(call.desk.pool, wanted, before=asked.before, limit=asked.limit, known_sources=known)
+    return Answer(
+        EventPage(
+            events=[EventSummary.model_validate(summary(row)) for row in found.rows],
+            next_before=found.next_before,
+            count=min(found.fitting, search.COUNTED),
+            counted=found.counted,
+            looked=found.looked,
+            back_to=found.back_to,
+        )
     )
-    next_before = rows[-1]["id"] if len(rows) == asked.limit else None
-    if next_before is None and asked.state:
-        next_before = await events.looked_to(call.desk.pool, before=asked.before, look_at=LOOK_AT, **filters)
-    return Answer(EventPage(events=[EventSummary.model_validate(summary(row)) for row in rows], next_before=next_before))
-
-
-async def _by_key(desk: Desk, key: str, asked: EventsAsked) -> list[Record]:
-    """A sender's key leads to its event at once, where looking at every event would take long."""
-    known = [asked.source] if asked.source else sorted({"app", *(door.source.name for door in desk.webhooks.doors.values())})
-    rows = await events.with_key(desk.pool, key, sources=known)
-    return [
-        row
-        for row in rows
-        if asked.kind in (None, row["kind"])
-        and asked.lane in (None, row["lane"])
-        and (not asked.state or row["state"] in asked.state)
-        and (asked.before is None or row["id"] < asked.before)
-    ]
 
 
 async def stage_event(call: Call[NoQuery, EventTold]) -> Answer:
@@ -148,33 +185,48 @@ async def stage_event(call: Call[NoQuery, EventTold]) -> Answer:
 async def one_event(call: Call[EventAsked, NoBody]) -> Answer:
     """With its timeline."""
     event_id = call.event_id()
-    if call.query.payload and (call.who is None or call.who.role is not Role.OPERATOR):
-        raise Problem(403, "forbidden", "Not with this token", "Payloads are shown to operators only.")
+    if call.query.payload:
+        _operators_only(call.who)
     told = await story(call.desk.pool, event_id)
     if told is None:
         raise _unknown(event_id)
     if call.query.payload:
-        await call.note(call.desk.pool, "show payload", target=event_id)
-        row = await events.one(call.desk.pool, event_id)
-        told["payload"] = None if row is None else bytes(row["payload"]).decode("utf-8", "replace")
+        payload = await operators.payload(call.desk.pool, call.actor, event_id)
+        told["payload"] = None if payload is None else payload.decode("utf-8", "replace")
     return Answer(EventStory.model_validate(told))
 
 
 async def replay_event(call: Call[NoQuery, NoBody]) -> Answer:
     """Done or skipped becomes pending; finished steps are not repeated."""
     event_id = call.event_id()
-    async with call.desk.pool.acquire() as connection, connection.transaction():
-        if not await events.replay(connection, event_id, by=call.by):
-            row = await events.one(connection, event_id)
-            if row is None:
-                raise _unknown(event_id)
-            raise conflict(
-                "not-settled",
-                f"Event {event_id} is {row['state']}. Only what is done or skipped is replayed; retry a dead one at /api/dead-letters.",
-                state=row["state"],
-            )
-        await call.note(connection, "replay", target=event_id)
+    await operators.replay(call.desk.pool, call.actor, event_id)
     return Answer(EventReplayed(id=event_id, replayed=True))
+
+
+async def run_event(call: Call[NoQuery, NoBody]) -> Answer:
+    """A wait for a time ends now."""
+    event_id = call.event_id()
+    await operators.run_now(call.desk.pool, call.actor, event_id)
+    return Answer(Acted(id=event_id, did="run now"))
+
+
+async def bury_event(call: Call[NoQuery, WhyTold]) -> Answer:
+    """It becomes a dead letter; its lane goes on, and order is not restored by a later retry."""
+    event_id = call.event_id()
+    await operators.bury(call.desk.pool, call.actor, event_id, reason=call.body.reason)
+    return Answer(Acted(id=event_id, did="bury"))
+
+
+async def release_event(call: Call[NoQuery, NoBody]) -> Answer:
+    """It waits aside until its next attempt; its lane goes on without it, and its failures count from none again."""
+    event_id = call.event_id()
+    await operators.release(call.desk.pool, call.actor, event_id)
+    return Answer(Acted(id=event_id, did="release"))
+
+
+def _operators_only(who: Operator | None) -> None:
+    if who is None or who.role is not Role.OPERATOR:
+        raise Problem(403, "forbidden", "Not with this token", "Payloads are shown to operators only.")
 
 
 def _unknown(event_id: int) -> Problem:
@@ -206,5 +258,30 @@ OPERATIONS: Table = (
         NoBody,
         EventReplayed,
         also={409: "It is not settled"},
+    ),
+    Operation(
+        "POST", "/api/events/{id}/run", "End its wait", Role.OPERATOR, run_event, NoQuery, NoBody, Acted, also={409: "It waits for no time"}
+    ),
+    Operation(
+        "POST",
+        "/api/events/{id}/bury",
+        "Make a dead letter of it, and free its lane",
+        Role.OPERATOR,
+        bury_event,
+        NoQuery,
+        WhyTold,
+        Acted,
+        also={409: "It runs, or is over"},
+    ),
+    Operation(
+        "POST",
+        "/api/events/{id}/release",
+        "Let its lane go on without it until its next attempt",
+        Role.OPERATOR,
+        release_event,
+        NoQuery,
+        NoBody,
+        Acted,
+        also={409: "It holds no lane, or runs"},
     ),
 )

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from outbox.db import Connection, Pool
-from outbox.store import audit
+from outbox.operators import Actor
 from receiver.auth import Operator
 from receiver.config import Role
 from receiver.desk import Desk
@@ -111,19 +111,16 @@ class Call(Generic[Q, B]):
             raise not_found("Ids are whole numbers; this is none.")
         return int(text)
 
+    @property
+    def actor(self) -> Actor:
+        """Who acts, as outbox.operators takes it."""
+        return Actor(self.by, "api")
+
     async def note(
         self, connection: Connection | Pool, what: str, *, target: object = None, reason: str | None = None, **result: object
     ) -> None:
         """Writes the act into the audit, in the caller's transaction."""
-        await audit.write(
-            connection,
-            who=self.by,
-            via="api",
-            what=what,
-            target=None if target is None else str(target),
-            reason=reason,
-            result=result or None,
-        )
+        await self.actor.note(connection, what, target=target, reason=reason, **result)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from starlette.routing import Route
 
 from receiver import health
-from receiver.api import appointments, audit, dead_letters, destinations, events, front_door, oauth, openapi, syncs
+from receiver.api import appointments, audit, dead_letters, destinations, events, front_door, oauth, openapi, plans, syncs
 from receiver.api.endpoint import Endpoint
 from receiver.api.operation import NoBody, NoQuery, Operation, Table
 from receiver.api.webhook_docs import WEBHOOKS
@@ -17,6 +17,7 @@ def build_table() -> Table:
         *health.operations(health.Metrics()),
         *events.OPERATIONS,
         *dead_letters.OPERATIONS,
+        *plans.OPERATIONS,
         *destinations.OPERATIONS,
         *appointments.OPERATIONS,
         *syncs.OPERATIONS,

@@ -9,14 +9,16 @@ from tests.cli.conftest import Command
 
 GROUPS = {
     "events": ("show", "replay"),
-    "dead": ("groups", "show", "retry", "discard"),
+    "dead": ("groups", "note", "show", "retry", "discard", "plans"),
+    "lanes": ("show", "run", "bury", "release"),
     "destinations": ("pause", "resume"),
     "syncs": ("runs", "pause", "resume", "cancel", "release"),
     "handshake": ("show", "promote"),
     "connect": ("ghl",),
     "send": ("ghl", "notion", "ghl-workflow", "standard"),
 }
-PATHS = [(name,) for name in COMMANDS] + [(group, name) for group, names in GROUPS.items() for name in names]
+PATHS: list[tuple[str, ...]] = [(name,) for name in COMMANDS] + [(group, name) for group, names in GROUPS.items() for name in names]
+PATHS += [("dead", "plans", name) for name in ("show", "start", "continue", "stop")]
 APP = assembled(COMMANDS)
 
 

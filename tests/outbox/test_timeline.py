@@ -1,6 +1,7 @@
 """The story of an event, told from rows: attempts, steps and what a lost answer means, without a database."""
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -22,6 +23,7 @@ def event(*, why: str | None = None, duplicates: int | None = None) -> dict[str,
         "lane": None,
         "state": "pending",
         "why": why,
+        "mark": "ready",
         "until": None,
         "attempts": 1,
         "staged_at": START,
@@ -62,14 +64,23 @@ def step(seconds: float, code: str, *, attempt: int = 1, name: str = "note", not
 
 
 def told(*rows: dict[str, Any], **about: Any) -> list[str]:
-    return [entry["text"] for entry in tell(event(**about), sorted(rows, key=lambda row: row["at"]))[1:]]
+    return [entry["text"] for entry in entries(*rows, **about)[1:]]
+
+
+def entries(*rows: dict[str, Any], **about: Any) -> list[dict[str, Any]]:
+    """Without the waits, which have tests of their own."""
+    return [entry for entry in tell(event(**about), sorted(rows, key=lambda row: row["at"])) if entry["what"] != "wait"]
+
+
+def waits(*rows: dict[str, Any], lane: Sequence[dict[str, Any]] = ()) -> list[tuple[str | None, str]]:
+    return [(entry["at"], entry["text"]) for entry in tell(event(), rows, lane) if entry["what"] == "wait"]
 
 
 def test_a_run_with_a_step_that_was_done() -> None:
-    entries = tell(event(), [run(1, "d"), step(1.1, "i"), step(1.4, "d", answer={"id": "n1"})])
-    assert [entry["what"] for entry in entries] == ["staged", "attempt", "step"]
-    assert entries[1]["text"] == "attempt 1 by host:1: done, took 500 ms"
-    assert (entries[2]["text"], entries[2]["at"], entries[2]["answer"]) == ("note: done in 212 ms", iso(at(1.1)), {"id": "n1"})
+    found = entries(run(1, "d"), step(1.1, "i"), step(1.4, "d", answer={"id": "n1"}))
+    assert [entry["what"] for entry in found] == ["staged", "attempt", "step"]
+    assert found[1]["text"] == "attempt 1 by host:1: done, took 500 ms"
+    assert (found[2]["text"], found[2]["at"], found[2]["answer"]) == ("note: done in 212 ms", iso(at(1.1)), {"id": "n1"})
 
 
 def test_an_answer_that_was_lost_and_found() -> None:
@@ -117,11 +128,14 @@ def test_a_lost_worker_repeats_nothing_by_being_lost() -> None:
 
 
 def test_acts_of_people_are_told_as_theirs() -> None:
-    entries = tell(
-        event(),
-        [run(1, "x"), run(5, "p", owner=0, note="retried by ana"), run(9, "s", attempt=2, owner=0, note="discarded by ben: twice")],
+    found = entries(
+        run(0.1, "x", owner=0, note="buried by ben: stuck"),
+        run(1, "x"),
+        run(5, "p", owner=0, note="retried by ana"),
+        run(9, "s", attempt=2, owner=0, note="discarded by ben: twice"),
     )
-    assert [(entry["what"], entry["text"]) for entry in entries[2:]] == [
+    assert [(entry["what"], entry["text"]) for entry in found if entry["what"] not in ("staged", "attempt")] == [
+        ("bury", "buried by ben: stuck"),
         ("replay", "retried by ana"),
         ("discard", "discarded by ben: twice"),
     ]
@@ -144,3 +158,19 @@ def test_the_story_is_plain_json() -> None:
 def test_times_are_told_in_utc_to_the_millisecond() -> None:
     assert iso(datetime(2026, 10, 5, 10, 1, 34, 285999, tzinfo=timezone(timedelta(hours=1)))) == "2026-10-05T09:01:34.285Z"
     assert iso(None) is None
+
+
+def test_a_wait_that_somebody_would_notice_is_told_with_what_it_was_for() -> None:
+    runs = [run(0.1, "r"), run(3, "h", attempt=2), run(60, "c", attempt=2), run(70, "z", attempt=3), run(95, "d", attempt=4)]
+    assert waits(*runs) == [
+        (iso(at(0.6)), "waited 2400 ms for its retry"),
+        (iso(at(60)), "waited 10.0 s for another worker"),
+        (iso(at(70.5)), "waited 24.5 s as its handler asked"),
+    ]
+
+
+def test_the_first_wait_names_the_event_ahead_of_it_in_its_lane() -> None:
+    ahead = {"id": 6, "state": "done", "changed_at": at(11)}
+    before = {"id": 5, "state": "done", "changed_at": at(-1)}
+    assert waits(run(12, "d"), lane=[before, ahead]) == [(iso(START), "waited 12.0 s behind #6 in its lane")]
+    assert waits(run(12, "d"), lane=[before]) == [(iso(START), "waited 12.0 s for its turn")]

@@ -72,12 +72,12 @@ async def test_states_are_filtered_together(postroom: Postroom, drain: Drain) ->
 
 
 async def test_a_filter_on_the_state_can_go_on_past_what_it_looked_at(postroom: Postroom, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("receiver.api.events.LOOK_AT", 2)
+    monkeypatch.setattr("outbox.store.search.LOOK_AT", 2)
     ids = await stage_all(postroom, *(Event("test.work", {}) for _ in range(5)))
     async with started(postroom) as talk:
-        first = (await talk.get("/api/events", state="dead")).json()
-        assert first == {"events": [], "next_before": ids[3]}
-        last = (await talk.get("/api/events", state="dead", before=ids[1])).json()
+        first = (await talk.get("/api/events", state="done")).json()
+        assert first == {"events": [], "next_before": ids[3], "back_to": ids[3], "looked": 2, "count": 0, "counted": False}
+        last = (await talk.get("/api/events", state="done", before=ids[1])).json()
     assert last["next_before"] is None
 
 

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from outbox.testing import Postroom
+from outbox.timeline import SIGNED_BY
 from receiver.app import Receiver, create_app
 from simulators.samples import ghl_contact_event
 from simulators.shapes import compact
@@ -75,7 +76,13 @@ async def test_no_signature_is_kept_with_the_event(postroom: Postroom) -> None:
             await talk.webhook(source, delivery())
     kept = [json.loads(row["headers"]) for row in await postroom.rows("select headers from outbox.events")]
     assert len(kept) == 4
-    assert {name for headers in kept for name in headers} <= {"content-type", "user-agent", "webhook-id", "webhook-timestamp"}
+    assert {name for headers in kept for name in headers} <= {
+        "content-type",
+        "user-agent",
+        "webhook-id",
+        "webhook-timestamp",
+        SIGNED_BY,
+    }
 
 
 def forged() -> list[tuple[str, Delivery]]:

@@ -1,0 +1,223 @@
+"""What operators do beyond reading: each act with its row of the audit, in one transaction. API, command line and console call these.
+
+An act that cannot be done as things are raises NotNow with what is so instead; nothing was changed then.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from outbox import db
+from outbox.db import Connection, Pool, Record
+from outbox.errors import NotNow
+from outbox.store import acts, audit, budgets, dead, destinations, events, notes, plans, routes
+from outbox.store.dead import Filter
+from outbox.store.plans import Act, State
+from outbox.timeline import iso
+
+PAUSED = "paused"
+RUN_NOW_RULE = "Only what waits for a time can be run now; what waits for a destination runs when that is resumed."
+REPLAY_RULE = "Only what is done or skipped is replayed; a dead letter is retried."
+PLAN_FIELDS = (
+    *("id", "act", "state", "why", "reason", "events", "lanes", "ceiling"),
+    *("steps_done", "newer", "canary", "leave_out", "portion", "turn"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who acts, and by which way: api, cli or console."""
+
+    name: str
+    via: str
+
+    async def note(
+        self, connection: Connection | Pool, what: str, *, target: object = None, reason: str | None = None, **result: object
+    ) -> None:
+        """One row of the audit."""
+        text = None if target is None else str(target)[:400]
+        await audit.write(connection, who=self.name, via=self.via, what=what, target=text, reason=reason, result=result or None)
+
+
+async def run_now(pool: Pool, actor: Actor, event_id: int) -> None:
+    """Its next attempt is now, not later. Raises NotNow."""
+    async with db.transaction(pool) as connection:
+        if not await acts.run_now(connection, event_id):
+            raise await _not_so(connection, event_id, RUN_NOW_RULE)
+        await actor.note(connection, "run now", target=event_id)
+
+
+async def bury(pool: Pool, actor: Actor, event_id: int, *, reason: str) -> None:
+    """It becomes a dead letter and frees its lane. Raises NotNow."""
+    async with db.transaction(pool) as connection:
+        if not await acts.bury(connection, event_id, by=actor.name, reason=reason):
+            raise await _not_so(connection, event_id, "Only what is pending and does not run at this moment can be buried.")
+        await actor.note(connection, "bury", target=event_id, reason=reason)
+
+
+async def release(pool: Pool, actor: Actor, event_id: int) -> None:
+    """Its lane goes on while it waits aside. Raises NotNow."""
+    async with db.transaction(pool) as connection:
+        if not await acts.release(connection, event_id, by=actor.name):
+            raise await _not_so(connection, event_id, "Only the head of a lane that waits for a time can be taken out of it.")
+        await actor.note(connection, "release lane", target=event_id)
+
+
+async def retry(pool: Pool, actor: Actor, event_id: int) -> None:
+    """A dead letter becomes pending. Raises NotNow."""
+    async with db.transaction(pool) as connection:
+        if not await dead.retry(connection, [event_id], by=actor.name):
+            raise await _not_so(connection, event_id, "Only a dead letter is retried.", word="not-dead")
+        await actor.note(connection, "retry", target=event_id)
+
+
+async def discard(pool: Pool, actor: Actor, event_id: int, *, reason: str) -> None:
+    """A dead letter becomes skipped. Raises NotNow."""
+    async with db.transaction(pool) as connection:
+        if not await dead.discard(connection, [event_id], by=actor.name, reason=reason):
+            raise await _not_so(connection, event_id, "Only a dead letter is discarded.", word="not-dead")
+        await actor.note(connection, "discard", target=event_id, reason=reason)
+
+
+async def replay(pool: Pool, actor: Actor, event_id: int) -> None:
+    """Done or skipped becomes pending. Raises NotNow."""
+    async with db.transaction(pool) as connection:
+        if not await events.replay(connection, event_id, by=actor.name):
+            raise await _not_so(connection, event_id, REPLAY_RULE, word="not-settled")
+        await actor.note(connection, "replay", target=event_id)
+
+
+async def payload(pool: Pool, actor: Actor, event_id: int) -> bytes | None:
+    """The exact bytes, once the look is in the audit; None: there is no such event."""
+    async with db.transaction(pool) as connection:
+        row = await events.one(connection, event_id)
+        if row is None:
+            return None
+        await actor.note(connection, "show payload", target=event_id)
+    return bytes(row["payload"])
+
+
+async def write_note(pool: Pool, actor: Actor, group: str, note: str) -> None:
+    """The note of a group of dead letters; an empty one removes it."""
+    async with db.transaction(pool) as connection:
+        await notes.write(connection, group, note, by=actor.name)
+        await actor.note(connection, "note on group", target=group, reason=note.strip() or None)
+
+
+async def make_plan(
+    pool: Pool, actor: Actor, which: Filter, *, act: Act, ids: Sequence[int] | None = None, reason: str | None = None, canary: bool = True
+) -> int:
+    """Stores what a retry or discard would do. Raises NotNow when nothing is found."""
+    async with db.transaction(pool) as connection:
+        made = await plans.make(connection, which, act=act, by=actor.name, ids=ids, reason=reason, canary=canary)
+        if made is None:
+            raise NotNow("No dead letter fits: nothing to plan.")
+        plan = await plans.one(connection, made)
+        assert plan is not None
+        await actor.note(connection, f"plan {act}", target=made, reason=reason, events=plan["events"], **plans.told(which, ids))
+    return made
+
+
+async def start_plan(pool: Pool, actor: Actor, plan_id: int, *, canary: bool = True, alone: bool = False, leave_out: bool = False) -> None:
+    """Begins it: its first portion is sent before this returns. Raises NotNow."""
+    plan = await _known(pool, plan_id)
+    if plan["act"] == Act.RETRY and (stopped := [d for d in await _destinations(pool, plan_id) if d["state"] == PAUSED]):
+        raise NotNow(f"{stopped[0]['name']} is paused; its events would only wait. Resume it first.")
+    async with db.transaction(pool) as connection:
+        if not await plans.start(connection, plan_id, canary=canary and plan["act"] == Act.RETRY, alone=alone, leave_out=leave_out):
+            raise NotNow(f"Plan {plan_id} was started before: it is {plan['state']}.")
+        await actor.note(connection, "start plan", target=plan_id, canary=canary, alone=alone, leave_out=leave_out)
+    await _carry_on(pool, plan_id)
+
+
+async def continue_plan(pool: Pool, actor: Actor, plan_id: int, *, alone: bool = False) -> None:
+    """After a portion of the canary. Raises NotNow."""
+    async with db.transaction(pool) as connection:
+        plan = await _known(connection, plan_id)
+        if not await plans.go_on(connection, plan, alone=alone):
+            raise NotNow(f"Plan {plan_id} does not wait for anybody: it is {plan['state']}.")
+        await actor.note(connection, "continue plan", target=plan_id, alone=alone)
+    await _carry_on(pool, plan_id)
+
+
+async def stop_plan(pool: Pool, actor: Actor, plan_id: int) -> None:
+    """Sends nothing more. Raises NotNow."""
+    async with db.transaction(pool) as connection:
+        plan = await _known(connection, plan_id)
+        if not await plans.stop(connection, plan_id, why=f"stopped by {actor.name}"):
+            raise NotNow(f"There is nothing to stop: plan {plan_id} is {plan['state']}.")
+        await actor.note(connection, "stop plan", target=plan_id)
+    await _carry_on(pool, plan_id)
+
+
+async def plan_told(pool: Pool, plan_id: int) -> dict[str, Any] | None:
+    """A plan with its progress, as plain JSON values; None: there is none of this number."""
+    plan = await plans.one(pool, plan_id)
+    if plan is None:
+        return None
+    return {
+        **plan_summary(plan),
+        "became": await plans.tally(pool, plan_id),
+        "destinations": await _destinations(pool, plan_id),
+        "portions": [
+            {**dict(row), "ended_at": iso(row["ended_at"]) if row["under_way"] == 0 else None}
+            for row in await plans.portions(pool, plan_id)
+        ],
+    }
+
+
+def plan_summary(plan: Record) -> dict[str, Any]:
+    """A plan as a list shows it."""
+    times = ("oldest_at", "made_at", "started_at", "ended_at")
+    return {
+        **{name: plan[name] for name in PLAN_FIELDS},
+        **{name: iso(plan[name]) for name in times},
+        "by": plan["made_by"],
+        "alone": plan["allowed"] >= plans.ALL_PORTIONS,
+        "which": json.loads(plan["which"]),
+        "next_portion": plans.size(plan, plan["portion"] + 1) if plan["state"] in (State.MADE, State.RESTING) else None,
+    }
+
+
+async def _known(connection: Connection | Pool, plan_id: int) -> Record:
+    plan = await plans.one(connection, plan_id)
+    if plan is None:
+        raise NotNow(f"There is no plan {plan_id}; it never was, or is past its days.", is_unknown=True)
+    return plan
+
+
+async def _carry_on(pool: Pool, plan_id: int) -> None:
+    """What can be done at once is; a dispatcher does the rest."""
+    while await plans.advance(pool, plan_id):
+        pass
+
+
+async def _destinations(pool: Pool, plan_id: int) -> list[dict[str, Any]]:
+    """Whom a plan's events call, whether that flows, and its budget."""
+    of_kind, standing = await routes.every(pool), {row["name"]: row for row in await destinations.every(pool)}
+    budget = {row["credential"]: row for row in await budgets.every(pool)}
+    found: dict[str, int] = {}
+    for kind, number in (await plans.kinds(pool, plan_id)).items():
+        name = of_kind[kind]["destination"] if kind in of_kind else None
+        if name is not None:
+            found[name] = found.get(name, 0) + number
+    return [
+        {
+            "name": name,
+            "events": number,
+            "state": standing[name]["state"] if name in standing else "flowing",
+            "why": standing[name]["why"] if name in standing else None,
+            "calls_today": budget[name]["used"] if name in budget else None,
+            "calls_left_today": budget[name]["daily_left"] if name in budget else None,
+        }
+        for name, number in found.items()
+    ]
+
+
+async def _not_so(connection: Connection, event_id: int, rule: str, *, word: str = "not-now") -> NotNow:
+    row = await events.one(connection, event_id)
+    if row is None:
+        return NotNow(f"There is no event {event_id}; it never was, or retention has dropped it.", is_unknown=True)
+    why = f" ({row['why']})" if row["why"] else ""
+    return NotNow(f"Event {event_id} is {row['state']}{why}. {rule}", word=word, state=row["state"])

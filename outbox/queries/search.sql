@@ -1,0 +1,77 @@
+-- name: fitting
+-- read only: of candidates $1, or of the newest $4 below id $2 and not below $3 when there are none, those that fit; newest first.
+-- Their states are asked for one by one until $12 are found. The last row (its id is NULL) says how many were looked at, back to
+-- which id, and how many of them fit before their states were asked for.
+with looked as materialized (
+  (select e.id, ($5::text[] is null or e.source = any ($5)) and ($6::text[] is null or e.kind = any ($6)) and ($7::text is null or e.lane = $7)
+            and ($8::text is null or e.key = $8) and ($9::bytea is null or position($9 in e.payload) > 0) fits
+   from outbox.events e where $1::bigint[] is null and e.id < $2 and e.id >= $3 order by e.id desc limit $4)
+  union all
+  select c.id, e.fits from unnest($1) c(id) cross join lateral (
+    select ($5::text[] is null or e.source = any ($5)) and ($6::text[] is null or e.kind = any ($6)) and ($7::text is null or e.lane = $7)
+       and ($8::text is null or e.key = $8) and ($9::bytea is null or position($9 in e.payload) > 0) fits
+    from outbox.events e where e.id = c.id offset 0) e
+  where c.id < $2 and c.id >= $3),
+found as (
+  select p.id, s.state, s.why, s.until, s.attempts, s.changed_at, s.mark
+  from (select id from looked where fits order by id desc) p
+  cross join lateral (select s.* from outbox.states(array[p.id]) s
+                      where ($10::text[] is null or s.state = any ($10)) and ($11::text[] is null or s.mark = any ($11)) offset 0) s
+  limit $12)
+select f.id, e.staged_at, e.source, e.kind, e.key, e.lane, f.state, f.why, f.until, f.attempts, f.changed_at, f.mark,
+       null::int looked, null::bigint lowest, null::int fitting
+from found f cross join lateral (select staged_at, source, kind, key, lane from outbox.events e where e.id = f.id offset 0) e
+union all
+select null, null, null, null, null, null, null, null, null, null, null, null, count(*)::int, min(id), (count(*) filter (where fits))::int from looked
+order by id desc nulls last
+
+-- name: in_lane
+-- read only: the newest $4 ids of a lane below id $2 and not below $3.
+select outbox.in_lane($1, $2, $3, $4) id
+
+-- name: with_key
+-- read only: the ids that sources $1 have under key $2, by digest.
+select k.event_id id from unnest($1::text[]) s(source) join outbox.keys k on k.digest = outbox.digest(s.source, $2)
+
+-- name: is_short
+-- read only: whether few events wait their turn, so that all of them can be looked at.
+select count(*) <= $1 from (select from outbox.pending limit $1 + 1) p
+
+-- name: candidates
+-- read only: ids below $1 and not below $2 that may be dead ($4; of group $5, if it is given), pending ($6) or ended with one of $7; newest
+-- first, at most $3. What waits its turn is looked for everywhere if it is short ($8), else, like what has ended, among the newest $3:
+-- then lowest says back to which id, if there are more.
+with looked as materialized (
+  select e.id, e.lane from outbox.events e where e.id < $1 and e.id >= $2 and ($7::text[] is not null or ($6 and not $8)) order by e.id desc limit $3),
+span as materialized (select min(id) low, max(id) high, count(*) n from looked),
+found as (
+  select event_id id from outbox.dead where $4 and event_id < $1 and event_id >= $2 and ($5::text is null or fingerprint = $5)
+  union all
+  select event_id from outbox.busy where $6 and event_id < $1 and event_id >= $2
+  union all
+  select event_id from outbox.delayed where $6 and event_id < $1 and event_id >= $2
+  union all
+  select event_id from outbox.pending where $6 and $8 and event_id < $1 and event_id >= $2
+  union all
+  select l.id from looked l cross join lateral (
+    select from outbox.pending p where p.urgency in (0, 1) and p.lane = outbox.lane_of(l.lane, l.id) and p.event_id = l.id limit 1) p
+  where $6 and not $8
+  union all
+  select distinct a.event_id from outbox.attempts a
+  where $7::text[] is not null and a.event_id >= (select low from span) and a.event_id <= (select high from span) and a.outcome::text = any ($7))
+select array(select id from found group by id order by id desc limit $3) ids, case when span.n >= $3 then span.low end lowest from span
+
+-- name: newer
+-- read only: how many events there are above id $1, at most $2.
+select count(*)::int from (select from outbox.events where id > $1 limit $2) e
+
+-- name: first_since
+-- read only: the id from which events were staged at $1 or later; ids ascend with time, so it is halved for. NULL: there are no events.
+with recursive s as (
+  select (select min(id) from outbox.events) lo, (select max(id) + 1 from outbox.events) hi, 0 n
+  union all
+  select case when x.staged_at < $1 then x.id + 1 else s.lo end, case when x.staged_at < $1 then s.hi else m.mid end, n + 1
+  from s cross join lateral (select s.lo + (s.hi - s.lo) / 2 mid) m
+  cross join lateral (select e.id, e.staged_at from outbox.events e where e.id >= m.mid order by e.id limit 1) x
+  where s.lo < s.hi)
+select lo from s order by n desc limit 1

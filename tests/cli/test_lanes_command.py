@@ -1,0 +1,55 @@
+"""`postroom lanes` and `postroom dead plans`: held lanes and their heads, stored retries, each act in the audit."""
+
+from outbox.testing import Postroom
+from tests.cli.conftest import Command
+from tests.outbox.engine import put, worker
+
+
+async def held(postroom: Postroom) -> list[int]:
+    """Two lanes wait for a retry, one event behind the first."""
+    first, behind = await put(postroom, "chair:1", 2)
+    (second,) = await put(postroom, "chair:2")
+    async with worker(postroom) as me:
+        await me.retry(*await me.claim(), delay_s=3600)
+    return [first, behind, second]
+
+
+async def test_held_lanes_are_listed_and_their_heads_acted_on(command: Command, postroom: Postroom) -> None:
+    first, behind, second = await held(postroom)
+    lanes = {lane["lane"]: lane for lane in command("lanes", "--json").json()["lanes"]}
+    assert (lanes["chair:1"]["event_id"], lanes["chair:1"]["waiting"], lanes["chair:1"]["mark"]) == (first, 1, "retry")
+    assert [event["id"] for event in command("lanes", "show", "chair:1", "--json").json()["events"]] == [behind, first]
+    assert command("lanes", "run", "chair:2", "--json").json() == {"lane": "chair:2", "id": second, "waiting": 0}
+    assert command("lanes", "release", "chair:1").code == 0
+    buried = command("lanes", "bury", "chair:2", "--reason", "stuck")
+    assert "is a dead letter" in buried.out
+    assert command("lanes", "run", "chair:9").code == 1
+    acts = [(row["what"], row["target"]) for row in await postroom.rows("select what, target from outbox.audit order by id")]
+    assert acts == [("run now", str(second)), ("release lane", str(first)), ("bury", str(second))]
+
+
+async def test_a_retry_by_canary_is_a_plan_that_is_shown_and_stopped(command: Command, postroom: Postroom) -> None:
+    for number in range(3):
+        await put(postroom, f"chair:{number}")
+    async with worker(postroom) as me:
+        await me.bury(*await me.claim())
+    plan = command("dead", "retry", "--group", "cause", "--canary", "--json").json()
+    assert (plan["state"], plan["became"], plan["canary"]) == ("running", {"waits": 2, "under way": 1}, True)
+    shown = command("dead", "plans", "show", str(plan["id"]))
+    assert "retry 3 dead letters of 3 lanes" in shown.out
+    assert [one["id"] for one in command("dead", "plans", "--json").json()["plans"]] == [plan["id"]]
+    early = command("dead", "plans", "continue", str(plan["id"]))
+    assert early.code == 1
+    assert "does not wait for anybody" in early.err
+    assert command("dead", "plans", "stop", str(plan["id"]), "--json").json()["state"] == "stopping"
+    assert command("dead", "plans", "show", "99").code == 1
+
+
+async def test_a_note_is_written_on_a_group(command: Command, postroom: Postroom) -> None:
+    await put(postroom, "chair:1")
+    async with worker(postroom) as me:
+        await me.bury(*await me.claim())
+    assert command("dead", "note", "cause", "known since Monday").code == 0
+    [group] = command("dead", "groups", "--json").json()["groups"]
+    assert group["note"]["note"] == "known since Monday"
+    assert "known since Monday" in command("dead", "groups").out
