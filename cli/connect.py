@@ -1,5 +1,6 @@
 """`postroom connect`: accounts at providers, by the consent of a person of theirs."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -12,9 +13,12 @@ from cli.errors import Failed
 from cli.options import Json
 from cli.output import emit, facts, table
 from cli.who import note, operator
+from dispatcher.clients.google_accounts import GOOGLE, user_name
+from dispatcher.clients.google_oauth import consent_link, new_verifier
 from dispatcher.config import DispatcherSettings
 from outbox.config import DatabaseSettings
 from outbox.db import Pool
+from outbox.seal import Sealer
 from outbox.store import connections, consents
 from outbox.timeline import iso
 from receiver.config import ReceiverSettings
@@ -48,6 +52,8 @@ def list_connections(context: typer.Context, as_json: Json = False) -> None:
         postroom connect
 
         postroom connect ghl
+
+        postroom connect google --user 42
     """
     if context.invoked_subcommand is not None:
         return
@@ -70,7 +76,9 @@ def list_connections(context: typer.Context, as_json: Json = False) -> None:
 
     def human(console: Console) -> None:
         if not found:
-            console.print("Nothing is connected. `postroom connect ghl` makes a link for a GHL location.")
+            console.print(
+                "Nothing is connected. `postroom connect ghl` makes a link for a GHL location, `postroom connect google` for a user."
+            )
             return
         columns = ("name", "state", "label", "agency", "refreshed", "until", "why")
         console.print(table("", columns, [[entry[name] for name in columns] for entry in found], narrow=frozenset({"name", "state"})))
@@ -100,20 +108,9 @@ def ghl(
 
         postroom connect ghl --agency
     """
-    settings, own, public = DatabaseSettings.read(), DispatcherSettings.read(), ReceiverSettings.read().public_url
-    missing = [
-        name
-        for name, is_there in {
-            "GHL_CLIENT_ID": own.ghl_client_id,
-            "GHL_CLIENT_SECRET": own.ghl_client_secret,
-            "POSTROOM_PUBLIC_URL": public,
-            "POSTROOM_ENCRYPTION_KEYS": kept.sealer(settings).ready,
-        }.items()
-        if not is_there
-    ]
-    if missing:
-        raise Failed(f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set; a location cannot be connected without.")
-    redirect_uri = f"{str(public).rstrip('/')}/api/oauth/{'crm' if neutral else 'ghl'}/callback"
+    own = DispatcherSettings.read()
+    _, base = _ready({"GHL_CLIENT_ID": own.ghl_client_id, "GHL_CLIENT_SECRET": own.ghl_client_secret}, "a location")
+    redirect_uri = f"{base}/api/oauth/{'crm' if neutral else 'ghl'}/callback"
 
     async def begin(pool: Pool) -> str:
         state = await consents.begin(pool, "ghl", redirect_uri=redirect_uri, made_by=operator(), lasting_s=LASTING_S, label=label)
@@ -130,10 +127,69 @@ def ghl(
     }
     link = f"{WHITE_LABEL if white_label else PORTAL}/v2/oauth/chooselocation?{urlencode(asked)}"
 
+    _show(link, redirect_uri, whom="a person of the location", known_to="The portal", as_json=as_json)
+
+
+@app.command("google")
+def google(
+    user: Annotated[str, typer.Option(help="Your app's own id of the user: letters, digits, dashes, underscores.")],
+    as_json: Json = False,
+) -> None:
+    """Make a link on which a user lets Postroom read their Google contacts. The link works once, within an hour.
+
+    Before: an OAuth client of the type "Web application" in Google's console with this receiver's callback address (the link's
+    redirect_uri), the People API switched on, GOOGLE_CLIENT_ID, GOOGLE_CLIENT_SECRET, POSTROOM_PUBLIC_URL and
+    POSTROOM_ENCRYPTION_KEYS. A receiver and a dispatcher have to run.
+
+    Examples:
+
+        postroom connect google --user 42
+    """
+    own = DispatcherSettings.read()
+    if user_name(user) == GOOGLE:
+        raise Failed("A user's id has 1 to 64 letters, digits, dashes or underscores.")
+    needs = {"GOOGLE_CLIENT_ID": own.google_client_id, "GOOGLE_CLIENT_SECRET": own.google_client_secret}
+    sealer, base = _ready(needs, "a user's contacts")
+    redirect_uri, verifier = f"{base}/api/oauth/google/callback", new_verifier()
+
+    async def begin(pool: Pool) -> str:
+        state = await consents.begin(
+            pool,
+            GOOGLE,
+            redirect_uri=redirect_uri,
+            made_by=operator(),
+            lasting_s=LASTING_S,
+            account=user,
+            verifier=sealer.seal(verifier),
+        )
+        await note(pool, "begin consent", target=user_name(user))
+        return state
+
+    link = consent_link(
+        str(own.google_consent_base_url),
+        client_id=str(own.google_client_id),
+        redirect_uri=redirect_uri,
+        state=ask(begin),
+        verifier=verifier,
+    )
+    _show(link, redirect_uri, whom="the user", known_to="Google's console", as_json=as_json)
+
+
+def _ready(credentials: Mapping[str, object], what: str) -> tuple[Sealer, str]:
+    """What seals, and the receiver's public address without a slash at its end. Raises Failed, naming everything that is missing."""
+    sealer, public = kept.sealer(DatabaseSettings.read()), ReceiverSettings.read().public_url
+    needed = {**credentials, "POSTROOM_PUBLIC_URL": public, "POSTROOM_ENCRYPTION_KEYS": sealer.ready}
+    missing = [name for name, is_there in needed.items() if not is_there]
+    if missing:
+        raise Failed(f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set; {what} cannot be connected without.")
+    return sealer, str(public).rstrip("/")
+
+
+def _show(link: str, redirect_uri: str, *, whom: str, known_to: str, as_json: bool) -> None:
     def human(console: Console) -> None:
-        console.print("Have a person of the location open this within an hour; it works once:\n")
+        console.print(f"Have {whom} open this within an hour; it works once:\n")
         console.print(link, soft_wrap=True)
-        console.print("\nThen `postroom connect` lists it as active. The portal must know this address:\n")
+        console.print(f"\nThen `postroom connect` lists it as active. {known_to} must know this address:\n")
         console.print(facts({"redirect_uri": redirect_uri}))
 
     emit({"link": link, "redirect_uri": redirect_uri, "lasting_s": LASTING_S}, as_json=as_json, human=human)

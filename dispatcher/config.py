@@ -58,6 +58,19 @@ class DispatcherSettings(Settings):
         alias="POSTROOM_MODULES",
         description="Modules of your own with routes, as package.module. Absent: only those of installed packages.",
     )
+    google_client_id: str | None = Field(
+        None, alias="GOOGLE_CLIENT_ID", description="Client id of your Google app, for users' contacts. Absent: no user's are kept in step."
+    )
+    google_client_secret: SecretStr | None = Field(None, alias="GOOGLE_CLIENT_SECRET", description="Client secret of that app.")
+    google_api_base_url: AnyHttpUrl = Field(
+        AnyHttpUrl("https://people.googleapis.com"), alias="GOOGLE_API_BASE_URL", description="Where Google's People API is."
+    )
+    google_token_base_url: AnyHttpUrl = Field(
+        AnyHttpUrl("https://oauth2.googleapis.com"), alias="GOOGLE_TOKEN_BASE_URL", description="Where Google's token endpoint is."
+    )
+    google_consent_base_url: AnyHttpUrl = Field(
+        AnyHttpUrl("https://accounts.google.com"), alias="GOOGLE_CONSENT_BASE_URL", description="Where people consent at Google."
+    )
     concurrency: int = Field(500, alias="POSTROOM_CONCURRENCY", ge=1, le=10_000, description="Events at work at once in one dispatcher.")
     destination_concurrency: int = Field(
         32, alias="POSTROOM_DESTINATION_CONCURRENCY", ge=1, le=1_000, description="Of these, at most so many for one destination."

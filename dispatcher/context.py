@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from dispatcher.clients.accounts import GhlAccounts, location_of
 from dispatcher.clients.ghl import GhlClient
+from dispatcher.clients.google_accounts import GoogleAccounts, user_name, user_of
+from dispatcher.clients.google_people import GooglePeople
 from dispatcher.clients.notion import NotionClient
 from dispatcher.config import DispatcherSettings
 from dispatcher.effects import Steps
@@ -25,8 +27,8 @@ if TYPE_CHECKING:
     from dispatcher.routes import Route
 
 T = TypeVar("T")
-CLIENTS = ("ghl", "notion")
-BUILT_IN = (*CLIENTS, "ghl-oauth")
+CLIENTS = ("ghl", "google", "notion")
+BUILT_IN = (*CLIENTS, "ghl-oauth", "google-oauth")
 IDLE_IN_TRANSACTION_MS = 5_000  # an open transaction of a handler that does something else holds up everybody
 
 
@@ -40,6 +42,7 @@ class Services:
     notion: NotionClient | None = None
     accounts: GhlAccounts | None = None  # None: GHL is not set up, neither by key nor as an app
     own: Mapping[str, object] = field(default_factory=dict)  # clients of the user's own modules; None: its module says it is not set up
+    google: GoogleAccounts | None = None
 
     def has(self, destination: str | None) -> bool:
         """Whether a destination can be called; those without a client here are the handlers' own affair."""
@@ -50,10 +53,16 @@ class Services:
                 return self.accounts is not None and self.accounts.has_app
             case "notion":
                 return self.notion is not None
+            case "google" | "google-oauth":
+                return self.google is not None
+            case str() if destination.startswith("google:"):
+                return self.google is not None
         return destination is None or self.own.get(destination, self) is not None
 
     def destination_of(self, route: "Route", event: Claimed) -> str | None:
-        """Whom this event's handler calls: the route's destination, and of several GHL locations the event's own."""
+        """Whom this event's handler calls: the route's destination; of several accounts of one provider the event's own."""
+        if route.destination == "google":
+            return user_name(user_of(event))
         if route.destination != "ghl" or self.accounts is None:
             return route.destination
         return self.accounts.destination_of(location_of(event))
@@ -139,6 +148,17 @@ class Context:
         if not isinstance(client, kind):
             raise ConfigError(f"no module of your own has a {kind.__name__} as its client {destination!r}, but {type(client).__name__}")
         self._asked |= {destination}
+        return client
+
+    def google_for(self, user_id: str) -> GooglePeople:
+        """The client of a user's Google contacts.
+
+        Its calls raise NotConnected, which skips the event, or ConsentLost when the user has to consent again, which holds it.
+        """
+        if self.services.google is None:
+            raise ConfigError("GOOGLE_CLIENT_ID and GOOGLE_CLIENT_SECRET are not set")
+        client = self.services.google.client(user_id)
+        self._asked |= {client.destination}
         return client
 
     @property

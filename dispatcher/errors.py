@@ -6,6 +6,7 @@ RemoteError
 ├ AnswerLost     time-out or cut after the request may have been sent
 ├ RateLimited    429: wait as told
 ├ Refused        our data: will not get better by itself
+│ └ Expired      a token of a list that is too old: the list begins anew without it
 ├ Unauthorised   the token is dead or wrong
 │ ├ WrongToken   it is of the wrong class: an agency's, where a location's is wanted
 │ ├ Suspended    its account is paused over there; the same token works again later
@@ -150,6 +151,12 @@ class Refused(RemoteError):
     ) -> None:
         super().__init__(destination, message, status=status, details=details, happened=happened)
         self.duplicate_of = duplicate_of
+
+
+class Expired(Refused):
+    """A token that continued a list, or asked for its changes, counts no more; the same question without it is answered."""
+
+    advice = "The list is read anew, whole."
 
 
 class Unauthorised(RemoteError):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from dispatcher.context import Context
-from dispatcher.handlers import appointments, ghl_appointments, ghl_contacts, ghl_install, notion_pages, sync_runs
+from dispatcher.handlers import appointments, ghl_appointments, ghl_contacts, ghl_install, google_consent, notion_pages, sync_runs
 from dispatcher.outcome import Outcome, Settled, Skipped
 from dispatcher.policy.retry import RetryPolicy
 from dispatcher.syncs.base import Sync
@@ -62,6 +62,7 @@ ROUTES: Mapping[str, Route] = {
     "ghl.oauth.code": Route(ghl_install.consented, destination="ghl-oauth"),
     "ghl.oauth.company": Route(ghl_install.company_connected, destination="ghl-oauth"),
     "ghl.oauth.location": Route(ghl_install.location_wanted, destination="ghl-oauth"),
+    "google.oauth.code": Route(google_consent.consented, destination="google-oauth"),
     "notion.page.created": PAGE,
     "notion.page.content_updated": PAGE,
     "notion.page.properties_updated": PAGE,

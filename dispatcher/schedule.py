@@ -50,7 +50,7 @@ class Schedule:
     async def register(self) -> None:
         """Writes down the syncs of this code, and when they are due unless a person has said otherwise."""
         now = await events.clock(self._pool)
-        for sync in self._table.values():
+        for sync in (one for one in self._table.values() if not one.is_per_account):
             async with db.transaction(self._pool) as connection:
                 off = sync.off(self._services)
                 await syncs.register(connection, sync.name, destination=sync.destination, types=sync.types, off=off)

@@ -10,13 +10,17 @@ from dispatcher.clients.accounts import GHL, App, GhlAccounts
 from dispatcher.clients.ghl import GhlClient
 from dispatcher.clients.ghl_errors import classify_ghl
 from dispatcher.clients.ghl_oauth import GhlOAuth
+from dispatcher.clients.google_accounts import CONSENTS as GOOGLE_CONSENTS
+from dispatcher.clients.google_accounts import GOOGLE, GoogleAccounts
+from dispatcher.clients.google_errors import classify_google, classify_google_oauth, google_limits
+from dispatcher.clients.google_oauth import GoogleOAuth
 from dispatcher.clients.http import Http, Unlimited
 from dispatcher.clients.notion import NotionClient
 from dispatcher.clients.notion_errors import classify_notion
 from dispatcher.clients.oauth import Tokens
 from dispatcher.config import DispatcherSettings
 from dispatcher.context import Services
-from dispatcher.policy.ratelimit import GHL_RATE, NOTION_RATE, ghl_limits, notion_limits
+from dispatcher.policy.ratelimit import GHL_RATE, GOOGLE_RATE, NOTION_RATE, ghl_limits, notion_limits
 from outbox import db
 from outbox.db import Pool
 from outbox.errors import ConfigError
@@ -47,7 +51,9 @@ async def services(
     """
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(db.pool(dsn, name="postroom:handlers", size=pool_size, timeout_s=POOL_TIMEOUT_S))
-        accounts = await _accounts(stack, pool, settings, sealer or Sealer(()))
+        sealer = sealer or Sealer(())
+        accounts = await _accounts(stack, pool, settings, sealer)
+        google = await _google(stack, pool, settings, sealer)
         notion = None
         if settings.notion_api_key is not None:
             credential = f"notion:{fingerprint(settings.notion_api_key.get_secret_value())}"
@@ -64,7 +70,7 @@ async def services(
             )
             notion = NotionClient(http)
         opened = {name: await _opened(stack, name, open_client) for name, open_client in own.items()}
-        yield Services(pool, settings, None if accounts is None else accounts.default, notion, accounts, opened)
+        yield Services(pool, settings, None if accounts is None else accounts.default, notion, accounts, opened, google)
 
 
 async def _opened(stack: AsyncExitStack, name: str, open_client: OpenClient) -> object:
@@ -101,3 +107,25 @@ async def _accounts(stack: AsyncExitStack, pool: Pool, settings: DispatcherSetti
         oauth.tokens = await stack.enter_async_context(Tokens(pool, sealer, oauth))
         app = App(oauth, oauth.tokens, sealer)
     return GhlAccounts(pool, http, default=default, default_location=location, budget=budget, app=app)
+
+
+async def _google(stack: AsyncExitStack, pool: Pool, settings: DispatcherSettings, sealer: Sealer) -> GoogleAccounts | None:
+    """The users whose Google contacts this process can read; None when Google's app is not set up."""
+    client_id, client_secret = settings.google_client_id, settings.google_client_secret
+    if client_id is None or client_secret is None:
+        return None
+    if not sealer.ready:
+        log.error("Google's app is switched off: its tokens cannot be kept", do="set POSTROOM_ENCRYPTION_KEYS")
+        return None
+
+    def budget(name: str) -> SharedBudget:
+        return SharedBudget(pool, destination=name, credential=name, rate=GOOGLE_RATE)
+
+    people = Http(
+        GOOGLE, str(settings.google_api_base_url), token=None, classify=classify_google, budget=Unlimited(), read_limits=google_limits
+    )
+    at_tokens = str(settings.google_token_base_url)
+    endpoint = Http(GOOGLE_CONSENTS, at_tokens, token=None, classify=classify_google_oauth, budget=Unlimited())
+    oauth = GoogleOAuth(await stack.enter_async_context(endpoint), client_id=client_id, client_secret=client_secret)
+    tokens = await stack.enter_async_context(Tokens(pool, sealer, oauth))
+    return GoogleAccounts(await stack.enter_async_context(people), oauth, tokens, sealer, budget=budget)

@@ -21,6 +21,10 @@ DEMO_APP_ID = "0123456789abcdef01234567"
 DEMO_CLIENT_ID = f"{DEMO_APP_ID}-demo"
 DEMO_CLIENT_SECRET = "demo-client-secret-not-a-secret"  # noqa: S105
 
+DEMO_GOOGLE_ACCOUNT = "demo-account"
+DEMO_GOOGLE_CLIENT_ID = "000000000000-demo.apps.googleusercontent.com"
+DEMO_GOOGLE_CLIENT_SECRET = "demo-google-secret-not-a-secret"  # noqa: S105
+
 DEMO_NOTION_TOKEN = "ntn_demo-not-a-secret"  # noqa: S105
 DEMO_VERIFICATION_TOKEN = "demo-verification-token-not-a-secret"  # noqa: S105
 DEMO_DATABASE_ID = "0da7aba5-e000-4000-8000-000000000001"

@@ -14,21 +14,14 @@ from dispatcher.clients.ghl_calls import OAUTH_VERSION
 from dispatcher.clients.ghl_errors import classify_ghl_oauth
 from dispatcher.clients.ghl_models import Read, Text, Texts
 from dispatcher.clients.http import Http, Renew, Token, Unlimited
-from dispatcher.clients.oauth import CALL_S, Account, NotConnected, Pair, Tokens
+from dispatcher.clients.oauth import CALL_S, LIFE_UNTOLD_S, Account, NotConnected, Pair, Tokens, life_s
 from dispatcher.errors import ConsentLost, Failed, Forbidden, Gone, Refused, RemoteError
 
 PAGE: Final = 100
 MAX_PAGES: Final = 100
 EXCHANGE_S: Final = 30.0
-LIFE_UNTOLD_S: Final = 3_600.0
-LONGEST_LIFE_S: Final = 30 * 86_400.0
 
 _COMPANY: Final = "ghl:company:"
-
-
-def _seconds(value: object) -> float:
-    said = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= LONGEST_LIFE_S
-    return float(value) if said and isinstance(value, int | float) else LIFE_UNTOLD_S
 
 
 class Granted(Read):
@@ -36,7 +29,7 @@ class Granted(Read):
 
     access_token: SecretStr = Field(min_length=1, validation_alias="access_token")
     refresh_token: SecretStr | None = Field(default=None, validation_alias="refresh_token")
-    expires_in_s: Annotated[float, BeforeValidator(_seconds)] = Field(default=LIFE_UNTOLD_S, validation_alias="expires_in")
+    expires_in_s: Annotated[float, BeforeValidator(life_s)] = Field(default=LIFE_UNTOLD_S, validation_alias="expires_in")
     user_type: Text = None
     location_id: Text = None
     company_id: Text = None
@@ -61,6 +54,7 @@ class GhlOAuth:
     """`at` of every method is the destination that its failures name. One call each, where nothing else is said."""
 
     name: Final = "ghl"
+    ahead: Final = True
 
     def __init__(self, http: Http, *, client_id: str, client_secret: SecretStr) -> None:
         self._http, self._client_id, self._client_secret = http, client_id, client_secret

@@ -6,7 +6,7 @@
                                                              └ refused for good: inactive, until a person consents again
 
 A pair is stored before it is used, and a refresh that was begun is carried to its end whoever stops waiting for it: an answer that
-is thrown away is a consent that is lost. Knows no provider; ghl_oauth.py is one.
+is thrown away is a consent that is lost. Knows no provider; ghl_oauth.py and google_oauth.py are two.
 """
 
 import asyncio
@@ -50,10 +50,18 @@ EARLY_S: Final = 600.0  # and is refreshed well before, by whoever looks first, 
 PATIENCE_S: Final = 20.0
 LONGEST_AGAIN_S: Final = 60.0
 STOP_S: Final = 5.0
+LIFE_UNTOLD_S: Final = 3_600.0
+LONGEST_LIFE_S: Final = 30 * 86_400.0
 
 
 class NotConnected(PostroomError):
     """There is no such account here, or its app was removed: whatever wanted it is skipped."""
+
+
+def life_s(value: object) -> float:
+    """`expires_in` as it can be believed: seconds up to a month, else an hour."""
+    said = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= LONGEST_LIFE_S
+    return float(value) if said and isinstance(value, int | float) else LIFE_UNTOLD_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +91,17 @@ class Account:
 
 
 class Provider(Protocol):
-    """How one provider refreshes."""
+    """How one provider refreshes.
+
+    `ahead`: its tokens are refreshed before somebody asks, and a refresh that was begun is finished by another, because a refresh token
+    counts once there. Where it stays the same, thousands of accounts that are asked for once a day must not be refreshed every hour.
+    """
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def ahead(self) -> bool: ...
 
     async def refresh(self, account: Account) -> Pair:
         """The next pair. Raises ConsentLost when there will be none, Suspended, or any other RemoteError; all name the account."""
@@ -110,19 +125,21 @@ class Tokens:
         self._keeper: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._keeper = asyncio.create_task(self._keep(), name=f"tokens of {self._provider.name}")
+        if self._provider.ahead:
+            self._keeper = asyncio.create_task(self._keep(), name=f"tokens of {self._provider.name}")
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """A refresh under way gets a few seconds to store what it was given."""
-        assert self._keeper is not None
-        self._keeper.cancel()
+        keepers = [] if self._keeper is None else [self._keeper]
+        for keeper in keepers:
+            keeper.cancel()
         running = list(self._fetching.values())
         if running:
             await asyncio.wait(running, timeout=STOP_S)
         for task in running:
             task.cancel()
-        await asyncio.gather(self._keeper, *running, return_exceptions=True)
+        await asyncio.gather(*keepers, *running, return_exceptions=True)
 
     async def current(self, destination: str) -> SecretStr:
         """A token that is good for a minute at least. Raises NotConnected, ConsentLost, or what the provider made of a refresh."""

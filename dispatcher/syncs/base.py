@@ -51,6 +51,7 @@ class Sync:
 
     `destination` is whom its runs wait for. `schedules` by type of run; a type without one is run by hand only.
     Where there is one sync for each account, the runs are those of `<name>:<account>`; the name alone is that of the default account.
+    `is_per_account`: there is no default one, and whoever adds an account writes its sync and its schedule down.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Sync:
     schedules: Mapping[str, Default] = field(default_factory=dict)
     off: Callable[["Services"], str | None] = always_on
     deadline_s: float = RUN_S
+    is_per_account: bool = False
 
 
 class NeedsPerson(PostroomError):

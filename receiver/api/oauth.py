@@ -5,10 +5,12 @@ A dispatcher calls the provider. Refuses to show anything that came with the req
 """
 
 import html
+from enum import StrEnum
 from typing import Annotated, Any, Final
 
 from pydantic import ConfigDict, Field, StringConstraints
 
+from outbox.db import Record
 from outbox.errors import ConfigError
 from outbox.event import Event
 from outbox.staging import stage
@@ -22,7 +24,20 @@ PAGE: Final = """<!doctype html>
 <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:32rem;margin:15vh auto;padding:0 1rem}}</style>
 <h1>{title}</h1><p>{text}</p></html>
 """
-AGAIN: Final = "Ask whoever gave you the link for a new one (postroom connect ghl)."
+
+
+class Provider(StrEnum):
+    """Whose consents come back here, each as an event <provider>.oauth.code."""
+
+    GHL = "ghl"
+    GOOGLE = "google"
+
+    @property
+    def again(self) -> str:
+        """What to do when there was no consent."""
+        option = " --user …" if self is Provider.GOOGLE else ""
+        return f"Ask whoever gave you the link for a new one (postroom connect {self}{option})."
+
 
 Code = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 
@@ -37,24 +52,37 @@ class Back(Asked):
     error: str | None = Field(None, description="In place of a code: there was no consent.")
 
 
-async def ghl_callback(call: Call[Back, NoBody]) -> Answer:
-    """A person came back from GHL."""
+async def came_back(call: Call[Back, NoBody], provider: Provider) -> Answer:
+    """A person came back from a provider's page."""
     code, state = call.query.code, call.query.state
     if call.query.error is not None and code is None:
-        return _page(400, "Not connected", f"There was no consent, so nothing was changed. {AGAIN}")
+        return _page(400, "Not connected", f"There was no consent, so nothing was changed. {provider.again}")
     if code is None or state is None:
-        raise bad_request("code and state are missing: begin with `postroom connect ghl`; an installation that began at GHL has no state.")
+        began_there = "; an installation that began at GHL has no state" if provider is Provider.GHL else ""
+        raise bad_request(f"code and state are missing: begin with `postroom connect {provider}`{began_there}.")
     try:
         sealed = call.desk.sealer.seal(code)
     except ConfigError as problem:
         raise unavailable(str(problem), retry_after_s=60) from None
     async with call.desk.pool.acquire() as connection, connection.transaction():
-        consent = await consents.end(connection, "ghl", state)
+        consent = await consents.end(connection, provider, state)
         if consent is None:
-            return _page(400, "Not connected", f"This link was used before, or is too old. {AGAIN}")
-        payload = {"sealed": sealed.decode("ascii"), "redirect_uri": consent["redirect_uri"], "label": consent["label"]}
-        await stage(connection, Event("ghl.oauth.code", payload, source="postroom"))
+            return _page(400, "Not connected", f"This link was used before, or is too old. {provider.again}")
+        await stage(connection, Event(f"{provider}.oauth.code", _payload(sealed, consent), source="postroom"))
     return _page(200, "Connected", "Thank you. Postroom has what it needs; you can close this page.")
+
+
+def _payload(sealed: bytes, consent: Record) -> dict[str, str]:
+    """What a dispatcher needs to end the consent; no secret in it is readable."""
+    verifier = consent["verifier"]
+    told = {
+        "sealed": sealed.decode("ascii"),
+        "redirect_uri": consent["redirect_uri"],
+        "label": consent["label"],
+        "account": consent["account"],
+        "verifier": None if verifier is None else bytes(verifier).decode("ascii"),
+    }
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def _page(status: int, title: str, text: str) -> Answer:
@@ -62,12 +90,16 @@ def _page(status: int, title: str, text: str) -> Answer:
     return Answer(page.encode(), status, content_type="text/html; charset=utf-8", headers=HEADERS)
 
 
-def _callback(path: str, summary: str) -> Operation[Any, Any]:
-    return Operation("GET", path, summary, None, ghl_callback, Back, NoBody)
+def _callback(path: str, summary: str, provider: Provider) -> Operation[Any, Any]:
+    async def handle(call: Call[Back, NoBody]) -> Answer:
+        return await came_back(call, provider)
+
+    return Operation("GET", path, summary, None, handle, Back, NoBody)
 
 
 OPERATIONS: Table = (
-    _callback("/api/oauth/ghl/callback", "Where GHL sends a person who consented"),
+    _callback("/api/oauth/ghl/callback", "Where GHL sends a person who consented", Provider.GHL),
     # GHL's portal does not take an address that names it: the same, under a name that it takes.
-    _callback("/api/oauth/crm/callback", "The same, under a neutral name"),
+    _callback("/api/oauth/crm/callback", "The same, under a neutral name", Provider.GHL),
+    _callback("/api/oauth/google/callback", "Where Google sends a person who consented", Provider.GOOGLE),
 )

@@ -3,7 +3,7 @@
 from starlette.routing import Route
 
 from receiver import health
-from receiver.api import appointments, audit, dead_letters, destinations, events, front_door, oauth, openapi, plans, syncs
+from receiver.api import appointments, audit, auto_sync, dead_letters, destinations, events, front_door, oauth, openapi, plans, syncs
 from receiver.api.endpoint import Endpoint
 from receiver.api.operation import NoBody, NoQuery, Operation, Table
 from receiver.api.webhook_docs import WEBHOOKS
@@ -21,6 +21,7 @@ def build_table() -> Table:
         *destinations.OPERATIONS,
         *appointments.OPERATIONS,
         *syncs.OPERATIONS,
+        *auto_sync.OPERATIONS,
         *oauth.OPERATIONS,
         *audit.OPERATIONS,
     )

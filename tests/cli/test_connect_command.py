@@ -1,12 +1,15 @@
 """`postroom connect`: the link that connects a location, and the list of what is connected."""
 
 import asyncio
+from base64 import urlsafe_b64encode
 from datetime import UTC, datetime
+from hashlib import sha256
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from pydantic import SecretStr
 
-from outbox.seal import new_key
+from outbox.seal import Sealer, new_key
 from outbox.store import connections, consents
 from outbox.testing import Postroom
 from tests.cli.conftest import Command
@@ -84,3 +87,38 @@ def test_a_connected_location_can_be_paused_by_its_name(command: Command) -> Non
     assert command("destinations", "pause", "ghl:CorkLocation").code == 0
     assert "ghl:CorkLocation" in command("destinations").out
     assert command("destinations", "resume", "ghl:CorkLocation").out == "ghl:CorkLocation flows again.\n"
+
+
+GOOGLE = {
+    "GOOGLE_CLIENT_ID": "000000000000-x1.apps.googleusercontent.com",
+    "GOOGLE_CLIENT_SECRET": "invented-google-secret",
+    **{name: READY[name] for name in ("POSTROOM_PUBLIC_URL", "POSTROOM_ENCRYPTION_KEYS")},
+}
+
+
+async def test_a_users_link_carries_a_challenge_whose_verifier_only_the_sealed_row_has(command: Command, postroom: Postroom) -> None:
+    ended = command("connect", "google", "--user", "ada_7", "--json", LOGNAME="maeve", **GOOGLE)
+    assert ended.code == 0
+    link = urlsplit(ended.json()["link"])
+    asked = {name: values[0] for name, values in parse_qs(link.query).items()}
+    assert (link.netloc, link.path) == ("accounts.google.com", "/o/oauth2/v2/auth")
+    assert asked["redirect_uri"] == "https://postroom.example.com/api/oauth/google/callback"
+    assert GOOGLE["GOOGLE_CLIENT_SECRET"] not in ended.out
+    consent = await consents.end(postroom.pool, "google", asked["state"])
+    assert consent is not None
+    assert (consent["account"], consent["made_by"]) == ("ada_7", "maeve")
+    verifier = Sealer([SecretStr(READY["POSTROOM_ENCRYPTION_KEYS"])]).open(bytes(consent["verifier"])).get_secret_value()
+    assert urlsafe_b64encode(sha256(verifier.encode()).digest()).rstrip(b"=").decode() == asked["code_challenge"]
+    assert verifier not in ended.out
+    assert await postroom.rows("select what, target from outbox.audit") == [{"what": "begin consent", "target": "google:ada_7"}]
+
+
+@pytest.mark.parametrize("user", ["ada@example.com", "", "a b", "x" * 65])
+def test_only_an_id_of_the_apps_own_names_a_user(command: Command, user: str) -> None:
+    ended = command("connect", "google", "--user", user, **GOOGLE)
+    assert (ended.code, "letters, digits" in ended.err) == (1, True)
+
+
+def test_what_google_needs_is_named_too(command: Command) -> None:
+    ended = command("connect", "google", "--user", "ada", POSTROOM_PUBLIC_URL="https://postroom.example.com")
+    assert all(name in ended.err for name in ("GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET", "POSTROOM_ENCRYPTION_KEYS"))

@@ -51,9 +51,16 @@ async def stage_all(postroom: Postroom, *happened: Event) -> list[int]:
 class WorkerProcess:
     """`python -m tests.dispatcher.worker_process`, or another module like it, with a database and destinations."""
 
-    def __init__(self, dsn: str, settings: DispatcherSettings | None = None, *, module: str = "tests.dispatcher.worker_process") -> None:
+    def __init__(
+        self,
+        dsn: str,
+        settings: DispatcherSettings | None = None,
+        *,
+        module: str = "tests.dispatcher.worker_process",
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self._module = module
-        self._environment = {**os.environ, "DATABASE_URL": dsn}
+        self._environment = {**os.environ, "DATABASE_URL": dsn, **(environment or {})}
         if settings is not None and settings.ghl_api_key and settings.ghl_location_id:
             self._environment |= {
                 "GHL_API_KEY": settings.ghl_api_key.get_secret_value(),

@@ -5,10 +5,13 @@ import os
 import signal
 import sys
 
+from pydantic import SecretStr
+
 from dispatcher.config import DispatcherSettings
 from dispatcher.routes import ROUTES
 from dispatcher.service import Dispatcher, Stop
 from dispatcher.services import services
+from outbox.seal import Sealer
 
 
 async def main() -> None:
@@ -16,7 +19,8 @@ async def main() -> None:
     for what in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(what, stop.ask)
     dsn = os.environ["DATABASE_URL"]
-    async with services(dsn, DispatcherSettings.read()) as shared:
+    sealer = Sealer([SecretStr(key)] if (key := os.environ.get("KEY")) else [])
+    async with services(dsn, DispatcherSettings.read(), sealer=sealer) as shared:
         await Dispatcher(dsn, shared, ROUTES).run(stop, ready=lambda: print("ready", flush=True))  # noqa: T201 -- the parent waits for it
 
 

@@ -19,6 +19,7 @@ from outbox.testing import Drain, Postroom
 from receiver.api.endpoint import Endpoint
 from receiver.api.openapi import document
 from receiver.api.table import build_table
+from tests.receiver.google_users import consent, keep_contacts
 from tests.receiver.running import AS_OPERATOR, CRON_SECRET, UNUSED_DSN, ghl_delivery, standard_delivery, started
 from tests.receiver.test_api_events import stage_all
 from tests.receiver.test_appointments import CUT
@@ -142,11 +143,16 @@ async def test_what_the_api_answers_is_as_described(postroom: Postroom, ids: dic
         plan = (await talk.post("/api/dead-letters/plans", {"lane": "d"})).json()["id"]
         assert (await talk.post(f"/api/dead-letters/plans/{plan}/start")).json()["portions"]
         await talk.post("/api/destinations/ghl/pause", {"reason": "a test"})
+        await consent(postroom)
+        await talk.client.put("/api/auto-sync/ada", json={"enabled": True}, headers=AS_OPERATOR)
+        await keep_contacts(postroom, "a")
         await talk.flushed()
         for path, methods in described["paths"].items():
             if "get" not in methods or path == "/metrics" or path.startswith("/api/oauth/"):  # the last are a browser's
                 continue
-            given = {**ids, "name": "shop", "source": "ghl"} | ({"id": appointment["id"]} if "appointments" in path else {})
+            given = {**ids, "name": "shop", "source": "ghl", "user_id": "ada"} | (
+                {"id": appointment["id"]} if "appointments" in path else {}
+            )
             given |= {"id": plan} if "/plans/" in path else {}
             if "/runs/" in path:
                 given["id"] = ids["run"]

@@ -96,3 +96,27 @@ async def test_a_state_is_kept_only_as_its_digest_and_forgotten_when_it_is_too_o
     assert len(rows) == 1
     assert old not in rows[0]["text"]
     assert state not in rows[0]["text"]
+
+
+GOOGLE = "/api/oauth/google/callback"
+
+
+async def test_googles_code_is_staged_with_its_user_and_its_verifier_still_sealed(postroom: Postroom) -> None:
+    back, verifier = "https://app.example.com/api/oauth/google/callback", sealer().seal("verifier-1")
+    state = await consents.begin(
+        postroom.pool, "google", redirect_uri=back, made_by="maeve", lasting_s=60, account="ada", verifier=verifier
+    )
+    async with started(postroom) as talk:
+        assert (await come_back(talk, PATHS[0], code=CODE, state=state))[0] == 400  # no other provider ends it
+        status, text = await come_back(talk, GOOGLE, code=CODE, state=state, scope="contacts")
+        again = await come_back(talk, GOOGLE, code=CODE, state=state)
+        refused = await come_back(talk, GOOGLE, error="access_denied", state=state)
+    assert (status, "Connected" in text) == (200, True)
+    assert (again[0], "postroom connect google --user" in again[1]) == (400, True)
+    assert (refused[0], "no consent" in refused[1]) == (400, True)
+    [event] = await postroom.staged()
+    payload = json.loads(event["payload"])
+    assert (event["kind"], payload["account"], payload["redirect_uri"]) == ("google.oauth.code", "ada", back)
+    assert sealer().open(payload["verifier"].encode()).get_secret_value() == "verifier-1"
+    assert "verifier-1" not in event["payload"]
+    assert CODE not in event["payload"]

@@ -1,0 +1,253 @@
+"""Google's People API and token endpoint as they are asked: requests as the official description wants them, answers read with care."""
+
+import base64
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import parse_qs, parse_qsl, urlsplit
+
+import httpx
+import pytest
+import respx
+from pydantic import SecretStr
+
+from dispatcher.clients.google_accounts import user_name
+from dispatcher.clients.google_errors import classify_google, classify_google_oauth, google_limits
+from dispatcher.clients.google_oauth import GoogleOAuth, consent_link
+from dispatcher.clients.google_people import GooglePeople
+from dispatcher.clients.http import Http, Unlimited
+from dispatcher.clients.oauth import Account
+from dispatcher.errors import (
+    AnswerLost,
+    ConsentLost,
+    Expired,
+    Failed,
+    Forbidden,
+    Misused,
+    RateLimited,
+    Refused,
+    RemoteError,
+    Unauthorised,
+    Unavailable,
+)
+from tests.discovery import Discovery
+from tests.specs import specs_path
+
+BASE = "https://google.example.com"
+BACK = "https://app.example.com/api/oauth/google/callback"
+ADA = Account("google:ada", "ada", None, 7, SecretStr("ya29.old"), SecretStr("1//0-refresh"))
+
+
+def case(name: str) -> Any:
+    cases = json.loads(specs_path("google/response-examples.json").read_text())["cases"]
+    return next(one for one in cases if one["name"] == name)
+
+
+@asynccontextmanager
+async def people() -> AsyncIterator[GooglePeople]:
+    http = Http("google:ada", BASE, token=SecretStr("ya29.x"), classify=classify_google, budget=Unlimited(), read_limits=google_limits)
+    async with http:
+        yield GooglePeople(http)
+
+
+@asynccontextmanager
+async def endpoint() -> AsyncIterator[GoogleOAuth]:
+    async with Http("google-oauth", BASE, token=None, classify=classify_google_oauth, budget=Unlimited()) as http:
+        yield GoogleOAuth(http, client_id="app1", client_secret=SecretStr("invented-secret"))
+
+
+def respond(one: Any) -> None:
+    body = {"json": one["body"]} if "body" in one else {"text": one["body_text"]}
+    respx.route().respond(one["status"], **body)
+
+
+@respx.mock
+async def test_every_call_of_a_walk_is_as_described_and_has_the_same_parameters() -> None:
+    respx.route().respond(200, json={"nextSyncToken": "s1"})
+    described = Discovery(specs_path("google/people.v1.json"))
+    async with people() as client:
+        for tokens in ({}, {"sync_token": "s0"}, {"page_token": "p1"}, {"sync_token": "s0", "page_token": "p1"}):
+            await client.connections(**tokens)
+    asked = [call.request for call in respx.calls]
+    assert {described.check_request(request) for request in asked} == {"people.people.connections.list"}
+    named = ("syncToken", "pageToken")
+    bound = {tuple(pair for pair in request.url.params.multi_items() if pair[0] not in named) for request in asked}
+    assert len(bound) == 1
+    assert [sorted(set(named) & set(request.url.params)) for request in asked] == [[], ["syncToken"], ["pageToken"], sorted(named)]
+
+
+@respx.mock
+async def test_the_examples_are_read() -> None:
+    async with people() as client:
+        respond(case("connections/page-1"))
+        page = await client.connections()
+        [ada] = page.people
+        assert (page.next_page, page.sync_token, page.total) == ("page-2", None, 2)
+        assert (ada.display_name, ada.emails, ada.phones) == ("Ada Example", ("ada@example.com",), ("+353871234567",))
+        assert ada.changed_at == datetime(2026, 10, 5, 9, 1, 34, 285_000, tzinfo=UTC)
+        respx.clear()
+        respond(case("connections/incremental-with-tombstone"))
+        [gone] = (await client.connections()).people
+        assert (gone.is_deleted, gone.emails) == (True, ())
+        respx.clear()
+        respond(case("connections/incremental-renamed"))
+        [renamed] = (await client.connections()).people
+        assert renamed.was == ("people/c1000000000000000001",)
+        respx.clear()
+        respond(case("connections/nothing-changed"))
+        assert await client.connections() == type(page)((), None, "sync-4", None)
+
+
+ODD = {
+    "resourceName": "people/c1",
+    "metadata": {"sources": ["x", {"updateTime": "soon"}], "previousResourceNames": None, "deleted": "yes"},
+    "names": [{"displayName": 7}, {"displayName": " Ada ", "metadata": {"primary": True}}],
+    "emailAddresses": [{"value": " Ada@Example.com "}, {"value": "ada@example.com"}, {}, None],
+    "phoneNumbers": [{"value": " 555 0100 "}, {"canonicalForm": "+15550101", "value": "x"}],
+    "organizations": "none",
+    "memberships": [{"contactGroupMembership": {"contactGroupResourceName": "contactGroups/a"}}, {"domainMembership": {}}],
+}
+
+
+@respx.mock
+async def test_odd_members_lose_themselves_and_not_the_contact() -> None:
+    respx.route().respond(200, json={"connections": [ODD], "nextSyncToken": "s", "totalItems": "many"})
+    async with people() as client:
+        page = await client.connections()
+    [person] = page.people
+    assert (person.display_name, person.emails, person.phones) == ("Ada", ("ada@example.com",), ("555 0100", "+15550101"))
+    assert (person.is_deleted, person.was, person.company, person.groups) == (False, (), None, ("contactGroups/a",))
+    assert (person.changed_at, page.total) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "body", [{}, [], {"connections": {}, "nextSyncToken": "s"}, {"connections": [{"names": []}], "nextSyncToken": "s"}, {"connections": []}]
+)
+@respx.mock
+async def test_an_answer_that_would_end_a_walk_early_is_a_failure(body: Any) -> None:
+    respx.route().respond(200, json=body)
+    async with people() as client:
+        with pytest.raises(Failed):
+            await client.connections()
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("error/expired-sync-token", Expired),
+        ("error/expired-sync-token-410", Expired),
+        ("error/429-per-minute", RateLimited),
+        ("error/429-fbs", RateLimited),
+        ("error/401", Unauthorised),
+        ("error/400-stale-etag", Refused),
+    ],
+)
+@respx.mock
+async def test_a_refusal_is_mapped(name: str, error: type[RemoteError]) -> None:
+    respond(case(name))
+    async with people() as client:
+        with pytest.raises(RemoteError) as raised:
+            await client.connections(sync_token="s0")
+    assert type(raised.value) is error
+    if isinstance(raised.value, RateLimited):
+        assert raised.value.retry_after_s >= 60  # Google never says how long
+        assert "000000000000" not in str(raised.value)
+
+
+@respx.mock
+async def test_a_403_is_a_missing_permission_unless_it_says_that_it_is_a_limit() -> None:
+    async with people() as client:
+        respx.route().respond(403, json={"error": {"code": 403, "message": "insufficient scopes", "status": "PERMISSION_DENIED"}})
+        with pytest.raises(Forbidden):
+            await client.connections()
+        respx.clear()
+        limit = {"error": {"code": 403, "status": "PERMISSION_DENIED", "details": [{"reason": "RATE_LIMIT_EXCEEDED"}]}}
+        respx.route().respond(403, json=limit)
+        with pytest.raises(RateLimited):
+            await client.connections()
+
+
+def test_a_link_carries_the_challenge_and_never_the_verifier() -> None:
+    link = consent_link("https://accounts.example.com/", client_id="app1", redirect_uri=BACK, state="s1", verifier="verifier-1")
+    asked = {name: values[0] for name, values in parse_qs(urlsplit(link).query).items()}
+    challenge = base64.urlsafe_b64encode(hashlib.sha256(b"verifier-1").digest()).rstrip(b"=").decode()
+    assert (asked["code_challenge"], asked["code_challenge_method"], asked["state"]) == (challenge, "S256", "s1")
+    assert (asked["access_type"], asked["prompt"]) == ("offline", "consent")
+    assert asked["scope"] == "https://www.googleapis.com/auth/contacts.readonly"
+    assert "verifier-1" not in link
+    assert link.startswith("https://accounts.example.com/o/oauth2/v2/auth?")
+
+
+@respx.mock
+async def test_a_code_is_exchanged_with_its_verifier_and_a_refresh_keeps_the_token_that_it_used() -> None:
+    respx.route().respond(200, json={**case("oauth/refresh-ok")["body"], "refresh_token": "1//0-new"})
+    async with endpoint() as oauth:
+        granted = await oauth.exchange(SecretStr("4/0A"), verifier=SecretStr("v1"), redirect_uri=BACK, at="google-oauth")
+        assert sent() == {
+            "client_id": "app1",
+            "client_secret": "invented-secret",
+            "grant_type": "authorization_code",
+            "code": "4/0A",
+            "code_verifier": "v1",
+            "redirect_uri": BACK,
+        }
+        assert granted.may_read_contacts
+        assert granted.refresh_token is not None
+        respx.clear()
+        respond(case("oauth/refresh-ok"))
+        pair = await oauth.refresh(ADA)
+    assert (sent()["grant_type"], sent()["refresh_token"]) == ("refresh_token", "1//0-refresh")
+    assert (pair.access.get_secret_value(), pair.refresh, pair.expires_in_s) == ("example-access-token", ADA.refresh, 3599)
+
+
+def sent() -> dict[str, str]:
+    request: httpx.Request = respx.calls.last.request
+    return dict(parse_qsl(request.content.decode()))
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("oauth/invalid_grant", ConsentLost),
+        ("oauth/invalid_grant-terse", ConsentLost),
+        ("oauth/invalid_grant-rapt", ConsentLost),
+        ("oauth/invalid_client", Unauthorised),
+        ("oauth/5xx", Unavailable),
+    ],
+)
+@respx.mock
+async def test_a_refusal_of_the_token_endpoint_is_mapped(name: str, error: type[RemoteError]) -> None:
+    respond(case(name))
+    async with endpoint() as oauth:
+        with pytest.raises(RemoteError) as raised:
+            await oauth.refresh(ADA)
+    assert type(raised.value) is error
+    assert raised.value.destination == "google:ada"
+
+
+@pytest.mark.parametrize(("word", "status", "error"), [("redirect_uri_mismatch", 400, Misused), ("server_error", 400, Unavailable)])
+@respx.mock
+async def test_words_of_the_token_endpoint_count_more_than_its_status(word: str, status: int, error: type[RemoteError]) -> None:
+    respx.route().respond(status, json={"error": word})
+    async with endpoint() as oauth:
+        with pytest.raises(error):
+            await oauth.refresh(ADA)
+
+
+@respx.mock
+async def test_of_a_code_invalid_grant_says_that_it_is_none() -> None:
+    respond(case("oauth/invalid_grant"))
+    async with endpoint() as oauth:
+        with pytest.raises(Refused):
+            await oauth.exchange(SecretStr("4/0A"), verifier=SecretStr("v1"), redirect_uri=BACK, at="google-oauth")
+        respx.clear()
+        respx.route().mock(side_effect=httpx.ReadTimeout)
+        with pytest.raises(AnswerLost):
+            await oauth.exchange(SecretStr("4/0A"), verifier=SecretStr("v1"), redirect_uri=BACK, at="google-oauth")
+
+
+def test_only_an_id_of_ours_names_a_users_destination() -> None:
+    assert [user_name(name) for name in ("ada_7", "", "a b", "x" * 65, "ada@example.com")] == ["google:ada_7", *["google"] * 4]
