@@ -9,16 +9,19 @@ from rich.console import Console
 from cli.database import ask
 from cli.errors import Failed
 from cli.options import Before, EventId, Json, Limit, moment
-from cli.output import STYLES, brief, emit, err, facts, plain, table
+from cli.output import STYLES, brief, count, emit, err, facts, plain, table
 from cli.who import actor
 from outbox import operators
 from outbox.db import Pool
 from outbox.event import Mark, State
-from outbox.store import search
+from outbox.finding import found
+from outbox.store import events, search
 from outbox.store.search import Wanted
 from outbox.timeline import Entry, story, summary
 
 COLUMNS = ("id", "staged", "kind", "lane", "state", "tries", "why")
+
+KNOWN_SOURCES = ("app", "ghl", "ghl-workflow", "notion", "postroom")
 
 app = typer.Typer(invoke_without_command=True)
 
@@ -87,11 +90,33 @@ def show(event_id: EventId, as_json: Json = False) -> None:
     async def read(pool: Pool) -> Entry:
         found = await story(pool, event_id)
         if found is None:
-            raise _unknown(event_id)
+            raise Failed(f"{await events.missing(pool, event_id)} `postroom events` lists those there are.")
         return found
 
     found = ask(read)
     emit(found, as_json=as_json, human=lambda console: show_story(console, found))
+
+
+@app.command("find")
+def find(text: Annotated[str, typer.Argument(metavar="TEXT")], as_json: Json = False) -> None:
+    """What an event's id, a key, a lane, an appointment's, contact's or page's id, an e-mail address or a phone number leads to.
+
+    Example:
+
+        postroom events find m8614FnsFfCr3exNY8HB
+    """
+    told = ask(lambda pool: found(pool, text, known_sources=KNOWN_SOURCES))
+
+    def human(console: Console) -> None:
+        for event_id in told["events"]:
+            console.print(f"postroom events show {event_id}")
+        for lane in told["lanes"]:
+            newest = "no event is known" if lane["newest"] is None else f"newest event {lane['newest']}"
+            console.print(f"{plain(lane['what'])} {plain(lane['lane'])}: {newest}", soft_wrap=True)
+        if told["absence"] is not None:
+            _explain_absence(console, told["absence"])
+
+    emit(told, as_json=as_json, human=human)
 
 
 @app.command("replay")
@@ -155,6 +180,17 @@ def show_story(console: Console, told: Entry) -> None:
         )
 
 
+def _explain_absence(console: Console, absence: Entry) -> None:
+    console.print("No event of it is known here. What may explain that:")
+    for one in absence["sources"]:
+        console.print(f"  {one['source']} was last accepted {_short(one['last_accepted_at']) or 'never'}")
+    for one in absence["rejected"]:
+        console.print(f"  {count(one['requests'], 'request')} of {one['source']} turned away in 24 h: {plain(one['reason'])}")
+    for one in absence["syncs"]:
+        console.print(f"  sync {one['sync']} ({one['type']}) comes by {_short(one['due_at']) or 'never'}")
+    console.print("  else the sender may never have sent it: look at its own log of webhooks")
+
+
 def _lane(told: Entry) -> str | None:
     beside = [f"{word} {one['id']} ({one['mark']})" for word, one in (("after", told["previous"]), ("before", told["next"])) if one]
     return ", ".join(beside) or None
@@ -163,7 +199,3 @@ def _lane(told: Entry) -> str | None:
 def _short(at: str | None, *, ms: bool = False) -> str | None:
     """An ISO time of the story as people read it."""
     return None if at is None else at.replace("T", " ")[: 23 if ms else 19]
-
-
-def _unknown(event_id: int) -> Failed:
-    return Failed(f"There is no event {event_id}. `postroom events` lists those there are.")

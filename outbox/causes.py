@@ -1,11 +1,15 @@
 """Dead letters by cause, told for people: counts, the last day, the note, and what to do. The same for API, command line and console."""
 
+import json
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from outbox.db import Pool, Record
 from outbox.store import dead
 from outbox.timeline import iso
 from outbox.verdict import advice
+
+MOST_FIELDS, MOST_DEPTH = 40, 4
 
 
 async def groups(pool: Pool, *, limit: int = 200) -> list[dict[str, Any]]:
@@ -20,7 +24,40 @@ async def group(pool: Pool, name: str) -> dict[str, Any] | None:
     if row is None:
         return None
     sparks = await dead.sparks(pool, name)
-    return {**_told(row, sparks.get(name)), "steps_done": await dead.finished_steps(pool, name)}
+    steps, samples = await dead.finished_steps(pool, name), await dead.samples(pool, name)
+    return {**_told(row, sparks.get(name)), "steps_done": steps, "alike": alike([bytes(sample["payload"]) for sample in samples])}
+
+
+def alike(payloads: Sequence[bytes]) -> dict[str, Any]:
+    """What payloads share, by the names of their fields alone: the same in all, different, or missing in some. No value is told."""
+    leaves = [dict(_leaves(parsed)) for payload in payloads if (parsed := _parsed(payload)) is not None]
+    names = sorted({name for one in leaves for name in one})
+    missing = [name for name in names if any(name not in one for one in leaves)]
+    there = [name for name in names if name not in missing]
+    same = [name for name in there if len({one[name] for one in leaves}) == 1]
+    return {
+        "looked_at": len(payloads),
+        "unreadable": len(payloads) - len(leaves),
+        "same": same[:MOST_FIELDS],
+        "differ": [name for name in there if name not in same][:MOST_FIELDS],
+        "missing_in_some": missing[:MOST_FIELDS],
+    }
+
+
+def _parsed(payload: bytes) -> Any:
+    try:
+        return json.loads(payload)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _leaves(value: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
+    """Every field with its value as text; lists, and what is nested deep, as a whole."""
+    if isinstance(value, dict) and value and depth < MOST_DEPTH:
+        for name, inner in value.items():
+            yield from _leaves(inner, f"{path}.{name}" if path else str(name), depth + 1)
+    else:
+        yield path or "payload", json.dumps(value, sort_keys=True)
 
 
 def _told(row: Record, spark: list[int] | None) -> dict[str, Any]:

@@ -1,12 +1,16 @@
 """What operators do beyond reading: each act with its row of the audit, in one transaction. API, command line and console call these.
 
-An act that cannot be done as things are raises NotNow with what is so instead; nothing was changed then.
+An act takes a pool, or a connection whose transaction it joins. One that cannot be done as things are raises NotNow with what is so
+instead; nothing was changed then.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
+
+import asyncpg
 
 from outbox import db
 from outbox.db import Connection, Pool, Record
@@ -16,6 +20,7 @@ from outbox.store.dead import Filter
 from outbox.store.plans import Act, State
 from outbox.timeline import iso
 
+Where: TypeAlias = Connection | Pool
 PAUSED = "paused"
 RUN_NOW_RULE = "Only what waits for a time can be run now; what waits for a destination runs when that is resumed."
 REPLAY_RULE = "Only what is done or skipped is replayed; a dead letter is retried."
@@ -32,65 +37,63 @@ class Actor:
     name: str
     via: str
 
-    async def note(
-        self, connection: Connection | Pool, what: str, *, target: object = None, reason: str | None = None, **result: object
-    ) -> None:
+    async def note(self, connection: Where, what: str, *, target: object = None, reason: str | None = None, **result: object) -> None:
         """One row of the audit."""
         text = None if target is None else str(target)[:400]
         await audit.write(connection, who=self.name, via=self.via, what=what, target=text, reason=reason, result=result or None)
 
 
-async def run_now(pool: Pool, actor: Actor, event_id: int) -> None:
+async def run_now(where: Where, actor: Actor, event_id: int) -> None:
     """Its next attempt is now, not later. Raises NotNow."""
-    async with db.transaction(pool) as connection:
+    async with _transaction(where) as connection:
         if not await acts.run_now(connection, event_id):
             raise await _not_so(connection, event_id, RUN_NOW_RULE)
         await actor.note(connection, "run now", target=event_id)
 
 
-async def bury(pool: Pool, actor: Actor, event_id: int, *, reason: str) -> None:
+async def bury(where: Where, actor: Actor, event_id: int, *, reason: str) -> None:
     """It becomes a dead letter and frees its lane. Raises NotNow."""
-    async with db.transaction(pool) as connection:
+    async with _transaction(where) as connection:
         if not await acts.bury(connection, event_id, by=actor.name, reason=reason):
             raise await _not_so(connection, event_id, "Only what is pending and does not run at this moment can be buried.")
         await actor.note(connection, "bury", target=event_id, reason=reason)
 
 
-async def release(pool: Pool, actor: Actor, event_id: int) -> None:
+async def release(where: Where, actor: Actor, event_id: int) -> None:
     """Its lane goes on while it waits aside. Raises NotNow."""
-    async with db.transaction(pool) as connection:
+    async with _transaction(where) as connection:
         if not await acts.release(connection, event_id, by=actor.name):
             raise await _not_so(connection, event_id, "Only the head of a lane that waits for a time can be taken out of it.")
         await actor.note(connection, "release lane", target=event_id)
 
 
-async def retry(pool: Pool, actor: Actor, event_id: int) -> None:
+async def retry(where: Where, actor: Actor, event_id: int) -> None:
     """A dead letter becomes pending. Raises NotNow."""
-    async with db.transaction(pool) as connection:
+    async with _transaction(where) as connection:
         if not await dead.retry(connection, [event_id], by=actor.name):
             raise await _not_so(connection, event_id, "Only a dead letter is retried.", word="not-dead")
         await actor.note(connection, "retry", target=event_id)
 
 
-async def discard(pool: Pool, actor: Actor, event_id: int, *, reason: str) -> None:
+async def discard(where: Where, actor: Actor, event_id: int, *, reason: str) -> None:
     """A dead letter becomes skipped. Raises NotNow."""
-    async with db.transaction(pool) as connection:
+    async with _transaction(where) as connection:
         if not await dead.discard(connection, [event_id], by=actor.name, reason=reason):
             raise await _not_so(connection, event_id, "Only a dead letter is discarded.", word="not-dead")
         await actor.note(connection, "discard", target=event_id, reason=reason)
 
 
-async def replay(pool: Pool, actor: Actor, event_id: int) -> None:
+async def replay(where: Where, actor: Actor, event_id: int) -> None:
     """Done or skipped becomes pending. Raises NotNow."""
-    async with db.transaction(pool) as connection:
+    async with _transaction(where) as connection:
         if not await events.replay(connection, event_id, by=actor.name):
             raise await _not_so(connection, event_id, REPLAY_RULE, word="not-settled")
         await actor.note(connection, "replay", target=event_id)
 
 
-async def payload(pool: Pool, actor: Actor, event_id: int) -> bytes | None:
+async def payload(where: Where, actor: Actor, event_id: int) -> bytes | None:
     """The exact bytes, once the look is in the audit; None: there is no such event."""
-    async with db.transaction(pool) as connection:
+    async with _transaction(where) as connection:
         row = await events.one(connection, event_id)
         if row is None:
             return None
@@ -98,18 +101,18 @@ async def payload(pool: Pool, actor: Actor, event_id: int) -> bytes | None:
     return bytes(row["payload"])
 
 
-async def write_note(pool: Pool, actor: Actor, group: str, note: str) -> None:
+async def write_note(where: Where, actor: Actor, group: str, note: str) -> None:
     """The note of a group of dead letters; an empty one removes it."""
-    async with db.transaction(pool) as connection:
+    async with _transaction(where) as connection:
         await notes.write(connection, group, note, by=actor.name)
         await actor.note(connection, "note on group", target=group, reason=note.strip() or None)
 
 
 async def make_plan(
-    pool: Pool, actor: Actor, which: Filter, *, act: Act, ids: Sequence[int] | None = None, reason: str | None = None, canary: bool = True
+    where: Where, actor: Actor, which: Filter, *, act: Act, ids: Sequence[int] | None = None, reason: str | None = None, canary: bool = True
 ) -> int:
     """Stores what a retry or discard would do. Raises NotNow when nothing is found."""
-    async with db.transaction(pool) as connection:
+    async with _transaction(where) as connection:
         made = await plans.make(connection, which, act=act, by=actor.name, ids=ids, reason=reason, canary=canary)
         if made is None:
             raise NotNow("No dead letter fits: nothing to plan.")
@@ -119,36 +122,38 @@ async def make_plan(
     return made
 
 
-async def start_plan(pool: Pool, actor: Actor, plan_id: int, *, canary: bool = True, alone: bool = False, leave_out: bool = False) -> None:
+async def start_plan(
+    where: Where, actor: Actor, plan_id: int, *, canary: bool = True, alone: bool = False, leave_out: bool = False
+) -> None:
     """Begins it: its first portion is sent before this returns. Raises NotNow."""
-    plan = await _known(pool, plan_id)
-    if plan["act"] == Act.RETRY and (stopped := [d for d in await _destinations(pool, plan_id) if d["state"] == PAUSED]):
+    plan = await _known(where, plan_id)
+    if plan["act"] == Act.RETRY and (stopped := [d for d in await _destinations(where, plan_id) if d["state"] == PAUSED]):
         raise NotNow(f"{stopped[0]['name']} is paused; its events would only wait. Resume it first.")
-    async with db.transaction(pool) as connection:
+    async with _transaction(where) as connection:
         if not await plans.start(connection, plan_id, canary=canary and plan["act"] == Act.RETRY, alone=alone, leave_out=leave_out):
             raise NotNow(f"Plan {plan_id} was started before: it is {plan['state']}.")
         await actor.note(connection, "start plan", target=plan_id, canary=canary, alone=alone, leave_out=leave_out)
-    await _carry_on(pool, plan_id)
+    await _carry_on(where, plan_id)
 
 
-async def continue_plan(pool: Pool, actor: Actor, plan_id: int, *, alone: bool = False) -> None:
+async def continue_plan(where: Where, actor: Actor, plan_id: int, *, alone: bool = False) -> None:
     """After a portion of the canary. Raises NotNow."""
-    async with db.transaction(pool) as connection:
+    async with _transaction(where) as connection:
         plan = await _known(connection, plan_id)
         if not await plans.go_on(connection, plan, alone=alone):
             raise NotNow(f"Plan {plan_id} does not wait for anybody: it is {plan['state']}.")
         await actor.note(connection, "continue plan", target=plan_id, alone=alone)
-    await _carry_on(pool, plan_id)
+    await _carry_on(where, plan_id)
 
 
-async def stop_plan(pool: Pool, actor: Actor, plan_id: int) -> None:
+async def stop_plan(where: Where, actor: Actor, plan_id: int) -> None:
     """Sends nothing more. Raises NotNow."""
-    async with db.transaction(pool) as connection:
+    async with _transaction(where) as connection:
         plan = await _known(connection, plan_id)
         if not await plans.stop(connection, plan_id, why=f"stopped by {actor.name}"):
             raise NotNow(f"There is nothing to stop: plan {plan_id} is {plan['state']}.")
         await actor.note(connection, "stop plan", target=plan_id)
-    await _carry_on(pool, plan_id)
+    await _carry_on(where, plan_id)
 
 
 async def plan_told(pool: Pool, plan_id: int) -> dict[str, Any] | None:
@@ -180,20 +185,33 @@ def plan_summary(plan: Record) -> dict[str, Any]:
     }
 
 
-async def _known(connection: Connection | Pool, plan_id: int) -> Record:
+async def _known(connection: Where, plan_id: int) -> Record:
     plan = await plans.one(connection, plan_id)
     if plan is None:
         raise NotNow(f"There is no plan {plan_id}; it never was, or is past its days.", is_unknown=True)
     return plan
 
 
-async def _carry_on(pool: Pool, plan_id: int) -> None:
-    """What can be done at once is; a dispatcher does the rest."""
-    while await plans.advance(pool, plan_id):
-        pass
+async def _carry_on(where: Where, plan_id: int) -> None:
+    """What can be done at once is; a dispatcher does the rest. In a caller's transaction nothing can: it is not committed yet."""
+    if isinstance(where, asyncpg.Pool):
+        while await plans.advance(where, plan_id):
+            pass
 
 
-async def _destinations(pool: Pool, plan_id: int) -> list[dict[str, Any]]:
+@asynccontextmanager
+async def _transaction(where: Where) -> AsyncIterator[Connection]:
+    """One of its own on a pool; inside the caller's, one that can fail alone."""
+    if isinstance(where, asyncpg.Pool):
+        async with db.transaction(where) as connection:
+            yield connection
+    else:
+        with db.mapped():
+            async with where.transaction():
+                yield where
+
+
+async def _destinations(pool: Where, plan_id: int) -> list[dict[str, Any]]:
     """Whom a plan's events call, whether that flows, and its budget."""
     of_kind, standing = await routes.every(pool), {row["name"]: row for row in await destinations.every(pool)}
     budget = {row["credential"]: row for row in await budgets.every(pool)}
@@ -218,6 +236,6 @@ async def _destinations(pool: Pool, plan_id: int) -> list[dict[str, Any]]:
 async def _not_so(connection: Connection, event_id: int, rule: str, *, word: str = "not-now") -> NotNow:
     row = await events.one(connection, event_id)
     if row is None:
-        return NotNow(f"There is no event {event_id}; it never was, or retention has dropped it.", is_unknown=True)
+        return NotNow(await events.missing(connection, event_id), is_unknown=True)
     why = f" ({row['why']})" if row["why"] else ""
     return NotNow(f"Event {event_id} is {row['state']}{why}. {rule}", word=word, state=row["state"])

@@ -213,6 +213,10 @@ select event_id from orphans
 select distinct b.owner from outbox.busy b
 where b.owner is not null and not exists (select from outbox.workers w where w.id = b.owner and w.ended_at is null)
 
+-- name: held_long
+-- read only: how many named lanes wait, but for no destination, behind a head that was accepted before id $1.
+select count(*)::int from outbox.busy where owner is null and due_at < 'infinity' and lane <> event_id and event_id < $1
+
 -- name: blocked
 -- read only: named lanes that are not free, by the age of the event at their head, above id $1, at most $2; $3: only those whose head waits.
 -- Behind a head at most 1001 are counted. since: when its last run ended, or when it was staged.

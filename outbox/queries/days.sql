@@ -3,12 +3,12 @@
 select outbox.open_days()
 
 -- name: sum_up
--- tells the index of attempts what the newest pages hold; whatever it has not been told of, each look-up of an event reads whole.
+-- tells the indexes of attempts and of lanes what the newest pages hold; whatever they have not been told of, each look-up reads whole.
 select coalesce(sum(brin_summarize_new_values(i.indexrelid)), 0)::int
 from pg_inherits h join pg_class c on c.oid = h.inhrelid join pg_index i on i.indrelid = c.oid
 join pg_class x on x.oid = i.indexrelid join pg_am m on m.oid = x.relam and m.amname = 'brin'
-where h.inhparent = 'outbox.attempts'::regclass
-  and c.relname >= 'attempts_' || to_char((now() at time zone 'UTC')::date - 1, 'YYYYMMDD')
+where h.inhparent in ('outbox.attempts'::regclass, 'outbox.events'::regclass)
+  and right(c.relname, 8) >= to_char((now() at time zone 'UTC')::date - 1, 'YYYYMMDD')
 
 -- name: lock
 -- one worker at a time does the upkeep.

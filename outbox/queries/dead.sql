@@ -47,6 +47,11 @@ from outbox.dead where died_at > now() - interval '24 hours' and ($1::text is nu
 select s.name, count(*)::int steps from (select event_id from outbox.dead where fingerprint = $1 order by event_id desc limit $2) d
 join outbox.steps s on s.event_id = d.event_id and s.entry in ('d', 'f') group by s.name order by 2 desc, 1
 
+-- name: samples
+-- read only: what the newest $2 dead letters of a group look like.
+select d.event_id id, e.kind, e.source, e.payload from (select event_id from outbox.dead where fingerprint = $1 order by event_id desc limit $2) d
+cross join lateral (select kind, source, payload from outbox.events e where e.id = d.event_id offset 0) e
+
 -- name: one
 -- read only: a dead letter.
 select d.event_id id, d.died_at, d.attempt, d.fingerprint, d.reason, e.staged_at, e.source, e.kind, e.key, e.lane

@@ -124,6 +124,11 @@ cross join lateral (select s.state from outbox.states(array[n.id]) s offset 0) s
 -- wakes the workers at commit; a hint, polling is the truth.
 select pg_notify('postroom', '')
 
+-- name: fate
+-- read only: why there is no event of an id: its day, and whether everything so old is gone.
+select date '1970-01-01' + ($1::bigint >> 36)::int as day,
+       $1 < coalesce((select min(id) from outbox.events), 0) is_before
+
 -- name: clock
 -- read only: the only clock that is compared with a due time or a lease.
 select clock_timestamp()

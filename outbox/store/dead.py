@@ -69,6 +69,11 @@ async def finished_steps(connection: Connection | Pool, fingerprint: str, *, loo
     return {row["name"]: row["steps"] for row in await db.fetch(connection, Q["finished"], fingerprint, look_at)}
 
 
+async def samples(connection: Connection | Pool, fingerprint: str, *, look_at: int = 50) -> list[Record]:
+    """The newest of a group, with their payloads."""
+    return await db.fetch(connection, Q["samples"], fingerprint, look_at)
+
+
 async def one(connection: Connection | Pool, event_id: int) -> Record | None:
     """A dead letter, or None."""
     return await db.fetchrow(connection, Q["one"], event_id)

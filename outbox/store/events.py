@@ -136,6 +136,14 @@ async def replay(connection: Connection, event_id: int, *, by: str) -> bool:
     return again is not None
 
 
+async def missing(connection: Connection | Pool, event_id: int) -> str:
+    """Why there is no event of this id, in a sentence."""
+    row = await db.fetchrow(connection, Q["fate"], event_id)
+    if row is not None and row["is_before"] and event_id >> DAY_BITS:
+        return f"Event {event_id}, of {row['day']:%d %b %Y}, is older than anything kept here: retention has dropped it, if it ever was."
+    return f"Event {event_id} is unknown here."
+
+
 async def clock(connection: Connection | Pool) -> datetime:
     """The database's clock, the only one that is compared with a due time or a lease."""
     now: Any = await db.fetchval(connection, Q["clock"])

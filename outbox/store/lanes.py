@@ -225,6 +225,11 @@ async def blocked(connection: Connection | Pool, *, above: int = 0, limit: int =
     return await db.fetch(connection, B["blocked"], above, limit, waiting_only)
 
 
+async def held_long(connection: Connection | Pool, *, before: int) -> int:
+    """Lanes that need a person: held by something else than a destination, their heads accepted before id `before`."""
+    return int(await db.fetchval(connection, B["held_long"], before))
+
+
 HELD = "held for "
 
 

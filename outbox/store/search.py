@@ -150,6 +150,11 @@ async def _undone(connection: Connection | Pool, wanted: Wanted, below: int, low
     return row["ids"], row["lowest"]
 
 
+async def id_at(connection: Connection | Pool, moment: datetime) -> int:
+    """The lowest id of what was staged at this time or later; of ids to come, when nothing was."""
+    return await _first_since(connection, moment)
+
+
 async def newer(connection: Connection | Pool, event_id: int, *, most: int = COUNTED) -> int:
     """How many events came after this one, at most so many."""
     return int(await db.fetchval(connection, Q["newer"], event_id, most))

@@ -88,7 +88,16 @@ class Group(Said):
     note: Note | None
 
 
+class Alike(Said):
+    looked_at: int
+    unreadable: int = Field(description="Payloads that are no JSON.")
+    same: list[str] = Field(description="Fields that are the same in all: names, never values.")
+    differ: list[str]
+    missing_in_some: list[str]
+
+
 class OneGroup(Group):
+    alike: Alike = Field(description="What the payloads of its newest fifty share.")
     steps_done: dict[str, int] = Field(description="Finished steps of its newest thousand, by name: a retry repeats none of them.")
 
 

@@ -189,7 +189,7 @@ async def one_event(call: Call[EventAsked, NoBody]) -> Answer:
         _operators_only(call.who)
     told = await story(call.desk.pool, event_id)
     if told is None:
-        raise _unknown(event_id)
+        raise not_found(await events.missing(call.desk.pool, event_id))
     if call.query.payload:
         payload = await operators.payload(call.desk.pool, call.actor, event_id)
         told["payload"] = None if payload is None else payload.decode("utf-8", "replace")
@@ -227,10 +227,6 @@ async def release_event(call: Call[NoQuery, NoBody]) -> Answer:
 def _operators_only(who: Operator | None) -> None:
     if who is None or who.role is not Role.OPERATOR:
         raise Problem(403, "forbidden", "Not with this token", "Payloads are shown to operators only.")
-
-
-def _unknown(event_id: int) -> Problem:
-    return not_found(f"There is no event {event_id}; it never was, or retention has dropped it.")
 
 
 OPERATIONS: Table = (

@@ -37,6 +37,7 @@ def _flag(value: object) -> object:
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=400), AfterValidator(_no_nul)]
 LongText = Annotated[str, StringConstraints(max_length=4000), AfterValidator(_no_nul)]
+Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=400), AfterValidator(_no_nul)]
 Moment = Annotated[AwareDatetime, AfterValidator(_in_range)]
 EventId = Annotated[int, Field(ge=1, le=MAX_ID)]
 Limit = Annotated[int, Field(ge=1, le=200)]

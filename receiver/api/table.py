@@ -3,7 +3,7 @@
 from starlette.routing import Route
 
 from receiver import health
-from receiver.api import appointments, audit, auto_sync, dead_letters, destinations, events, front_door, oauth, openapi, plans, syncs
+from receiver.api import appointments, audit, auto_sync, dead_letters, destinations, events, find, front_door, oauth, openapi, plans, syncs
 from receiver.api.endpoint import Endpoint
 from receiver.api.operation import NoBody, NoQuery, Operation, Table
 from receiver.api.webhook_docs import WEBHOOKS
@@ -16,6 +16,7 @@ def build_table() -> Table:
         *front_door.OPERATIONS,  # /api/webhooks/notion/handshakes, before /api/webhooks/{source}/health
         *health.operations(health.Metrics()),
         *events.OPERATIONS,
+        *find.OPERATIONS,
         *dead_letters.OPERATIONS,
         *plans.OPERATIONS,
         *destinations.OPERATIONS,

@@ -8,7 +8,7 @@ from postroom import COMMANDS, assembled
 from tests.cli.conftest import Command
 
 GROUPS = {
-    "events": ("show", "replay"),
+    "events": ("show", "find", "replay"),
     "dead": ("groups", "note", "show", "retry", "discard", "plans"),
     "lanes": ("show", "run", "bury", "release"),
     "destinations": ("pause", "resume"),

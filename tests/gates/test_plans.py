@@ -32,11 +32,13 @@ EXEMPT: Final[Mapping[Statement, str]] = {
     ("busy", "strays"): "one pass over busy, only while an answer is missing",
     ("busy", "hand_back_strays"): "as strays",
     ("busy", "hold_lock"): "one row by its key",
+    ("busy", "progress"): "one row by its key",
     ("busy", "release_probe"): "what is held for one destination, once for each probe of it",
     ("busy", "held"): "counts what is held",
     ("busy", "bury_poison"): "one pass over busy when a worker was lost",
     ("busy", "release_orphans"): "one pass over busy when a worker was lost: see below",
     ("busy", "orphan_owners"): "one pass over busy when a worker was lost",
+    ("busy", "held_long"): "for people",
     ("busy", "blocked"): "for people",
 }
 
