@@ -1,8 +1,8 @@
 """Partitions: one a day for events, attempts and steps. Made ahead, dropped when old and done.
 
-Owns retention, and what the indexes of attempts and lanes know. Refuses to drop undone work, and to make anybody wait for long: it leaves a day that somebody
-has been reading for a while, asks for its locks shortly and in the order in which queries take them, and so yields and comes again
-instead of deadlocking.
+Owns retention, and what the indexes of attempts and lanes know. Refuses to drop undone work, and to make anybody wait for long: it leaves
+a day that somebody has been reading for a while, asks for its locks shortly and in the order in which queries take them, and so yields and
+comes again instead of deadlocking.
 """
 
 from collections.abc import Sequence
@@ -52,7 +52,7 @@ async def open_days(connection: Connection | Pool) -> None:
 
 
 async def sum_up(connection: Connection | Pool) -> int:
-    """Lets the indexes of attempts and lanes know of the newest pages, so that a look-up does not read them all. Returns how many ranges."""
+    """Lets the indexes of attempts and lanes know of the newest pages, or look-ups read them all. Returns how many ranges."""
     return int(await db.fetchval(connection, Q["sum_up"], timeout_s=30))
 
 

@@ -117,11 +117,11 @@ async def test_what_is_undone_or_unknown_is_not_replayed_and_says_why(command: C
     pending, unknown = command("events", "replay", str(event_id)), command("events", "replay", "77")
     assert (pending.code, unknown.code) == (1, 1)
     assert "is pending" in pending.err
-    assert "There is no event 77" in unknown.err
+    assert "Event 77 is unknown here" in unknown.err
     assert await postroom.value("select count(*) from outbox.audit") == 0
 
 
 async def test_an_unknown_event_is_no_success(command: Command) -> None:
     ended = command("events", "show", "77", "--json")
     assert (ended.code, ended.out) == (1, "")
-    assert "There is no event 77" in ended.err
+    assert "Event 77 is unknown here" in ended.err
