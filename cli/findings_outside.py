@@ -10,7 +10,6 @@ from cli.output import count
 from dispatcher.clients.ghl import GhlClient
 from dispatcher.clients.ghl_errors import classify_ghl
 from dispatcher.clients.http import Classify, Http, Timeouts, Unlimited
-from dispatcher.clients.notion import VERSION
 from dispatcher.clients.notion_errors import classify_notion
 from dispatcher.config import DispatcherSettings
 from dispatcher.errors import Unavailable
@@ -64,7 +63,7 @@ async def _ghl(own: DispatcherSettings, key: SecretStr, location: str) -> Findin
 async def _notion(own: DispatcherSettings, key: SecretStr) -> Finding:
     async with _http("notion", str(own.notion_api_base_url), key, classify_notion) as http:
         try:
-            await http.call("GET", http.path("v1", "users", "me"), headers={"notion-version": VERSION})
+            await http.call("GET", http.path("v1", "users", "me"), headers={"notion-version": own.notion_api_version})
         except Exception as problem:  # noqa: BLE001 -- becomes a finding
             return _not_callable("to notion", problem)
     return fine("to notion", f"{own.notion_api_base_url} takes the token")

@@ -89,7 +89,7 @@ def common(plan: Plan, own: Kept) -> dict[str, str]:
         env |= {"GHL_WEBHOOK_PUBLIC_KEYS": GhlSigner.for_demo().public_key_pem, "GHL_APP_ID": ""}
         _default(env, "GHL_WORKFLOW_SECRETS", f"demo={DEMO_WORKFLOW_SECRET}")
     if NOTION in plan.simulated:
-        env |= {"NOTION_WEBHOOK_SECRET": samples.DEMO_VERIFICATION_TOKEN, "NOTION_CLIENTS_DATA_SOURCE": ""}
+        env |= {"NOTION_WEBHOOK_SECRET": samples.DEMO_VERIFICATION_TOKEN, "NOTION_CLIENTS_DATA_SOURCE": samples.DEMO_DATABASE_ID}
     if plan.simulated >= {GHL, NOTION}:
         # Everybody has the demo's secrets: they never stand beside a real credential.
         _default(env, "STANDARD_WEBHOOK_SECRETS", f"demo={DEMO_STANDARD_SECRET}")

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from typing import Literal
 
 from pydantic import AnyHttpUrl, Field, SecretStr, field_validator
 from pydantic_core import PydanticCustomError
@@ -35,6 +36,9 @@ class DispatcherSettings(Settings):
     )
     notion_api_base_url: AnyHttpUrl = Field(
         AnyHttpUrl("https://api.notion.com"), alias="NOTION_API_BASE_URL", description="Where Notion's API is."
+    )
+    notion_api_version: Literal["2026-03-11", "2025-09-03"] = Field(
+        "2026-03-11", alias="NOTION_API_VERSION", description="The version of Notion's API that is spoken: 2026-03-11 or 2025-09-03."
     )
     notion_client_properties: Words = Field(
         ("name=title",),

@@ -68,7 +68,7 @@ async def services(
                     read_limits=notion_limits,
                 )
             )
-            notion = NotionClient(http)
+            notion = NotionClient(http, settings.notion_api_version)
         opened = {name: await _opened(stack, name, open_client) for name, open_client in own.items()}
         yield Services(pool, settings, None if accounts is None else accounts.default, notion, accounts, opened, google)
 

@@ -15,7 +15,7 @@ from dispatcher.clients.notion_models import NotionDataSource, NotionPage, PageT
 from dispatcher.clients.notion_values import dashed
 from dispatcher.errors import Failed, Gone, Refused
 
-VERSION: Final = "2025-09-03"
+VERSION: Final = "2026-03-11"
 PAGE_SIZE: Final = 100
 CUT_AT: Final = 25
 CUT_TYPES: Final = ("title", "rich_text", "relation", "people")
@@ -31,24 +31,28 @@ class NotionClient:
 
     def for_bulk(self) -> "NotionClient":
         """This client for syncs and repairs; it shares the pool and the budget."""
-        return NotionClient(self._http, self._version, urgency=1)
+        bulk = NotionClient(self._http, self._version, urgency=1)
+        bulk._resolved = self._resolved
+        return bulk
 
     async def get_page(self, page_id: str) -> NotionPage:
         """The page with every value whole: one call, and one more for each value that came back cut at 25 references.
 
         Gone: removed for good, or no longer shared with us; a page in the trash still comes, with in_trash.
         """
-        page = await self._call("GET", "v1", "pages", dashed(page_id))
-        properties = member(page, "properties")
+        return await self._whole_page(await self._call("GET", "v1", "pages", dashed(page_id)))
+
+    async def _whole_page(self, page: Json) -> NotionPage:
+        properties, identifier = member(page, "properties"), text(member(page, "id"))
         if isinstance(page, dict) and isinstance(properties, dict):
-            cut = {name: await self._whole_value(dashed(page_id), value) for name, value in properties.items() if _is_cut(value)}
+            cut = {name: await self._whole_value(identifier, value) for name, value in properties.items() if _is_cut(value)}
             page = {**page, "properties": {**properties, **cut}}
         return read_page(page, destination=self._http.destination)
 
     async def _whole_value(self, page_id: str, value: Json) -> Json:
         kind, identifier = text(member(value, "type")), text(member(value, "id"))
         # The id comes percent-encoded already; path() encodes, so it is decoded first, and a hostile one still cannot leave its segment.
-        path = ("v1", "pages", page_id, "properties", unquote(identifier))
+        path = ("v1", "pages", dashed(page_id), "properties", unquote(identifier))
         whole: list[Json] = [member(item, kind) async for item in self._walk(path)]
         return {"id": identifier, "type": kind, kind: whole}
 
@@ -87,21 +91,23 @@ class NotionClient:
             if cursor is None:
                 return
 
-    async def query_data_source(self, data_source_id: str, *, edited_since: datetime | None = None, cursor: str | None = None) -> QueryPage:
-        """Up to 100 rows, least recently edited first; rows in the trash are not among them.
+    async def query_data_source(
+        self, data_source_id: str, *, edited_since: datetime | None = None, cursor: str | None = None, page_size: int = PAGE_SIZE
+    ) -> QueryPage:
+        """Up to `page_size` rows (at most 100) with every value whole, least recently edited first; rows in the trash are not among them.
 
         `edited_since` is inclusive, and Notion rounds times down to the minute: overlap by two minutes and compare contents.
         """
-        body: dict[str, object] = {"page_size": PAGE_SIZE, "sorts": [{"timestamp": "last_edited_time", "direction": "ascending"}]}
+        body: dict[str, object] = {"page_size": page_size, "sorts": [{"timestamp": "last_edited_time", "direction": "ascending"}]}
         if edited_since is not None:
             since = edited_since.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
             body["filter"] = {"timestamp": "last_edited_time", "last_edited_time": {"on_or_after": since}}
         if cursor is not None:
             body["start_cursor"] = cursor
         answer = await self._call("POST", "v1", "data_sources", dashed(data_source_id), "query", json=body)
-        rows = (row for row in self._results(answer) if member(row, "object") != "data_source")  # a wiki holds both
-        pages = tuple(read_page(row, destination=self._http.destination) for row in rows)
-        return QueryPage(pages, self._next_cursor(answer), incomplete=member(answer, "request_status", "type") == "incomplete")
+        rows = [row for row in self._results(answer) if member(row, "object") != "data_source"]  # a wiki holds both
+        pages = [await self._whole_page(row) for row in rows]
+        return QueryPage(tuple(pages), self._next_cursor(answer), incomplete=member(answer, "request_status", "type") == "incomplete")
 
     async def get_data_source(self, data_source_id: str) -> NotionDataSource:
         """The schema of a data source."""

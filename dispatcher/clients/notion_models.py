@@ -48,6 +48,7 @@ class NotionDataSource:
     id: str
     title: str
     database_id: str | None
+    in_trash: bool
     columns: Mapping[str, NotionColumn]
 
 
@@ -81,10 +82,15 @@ def read_page(value: Json, *, destination: str) -> NotionPage:
         created_time=created,
         last_edited_time=edited,
         parent_data_source_id=dashed(parent) if isinstance(parent, str) else None,
-        in_trash=member(value, "in_trash") is True or member(value, "archived") is True,
+        in_trash=_in_trash(value),
         properties={found.id: found for found in _properties(member(value, "properties"))},
         url=url if isinstance(url, str) else None,
     )
+
+
+def _in_trash(value: Json) -> bool:
+    """Either word: `archived` is that of before 2026-03-11."""
+    return member(value, "in_trash") is True or member(value, "archived") is True
 
 
 def _properties(value: Json) -> list[NotionProperty]:
@@ -104,6 +110,7 @@ def read_data_source(value: Json, *, destination: str) -> NotionDataSource:
         id=dashed(identifier),
         title=rich_text(member(value, "title")),
         database_id=dashed(database) if isinstance(database, str) else None,
+        in_trash=_in_trash(value),
         columns={column.id: column for column in columns if column is not None},
     )
 

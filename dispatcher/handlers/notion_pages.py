@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import unquote
 from uuid import UUID
 
+from dispatcher.clients.notion import NotionClient
 from dispatcher.clients.notion_models import NotionPage
 from dispatcher.clients.notion_values import NotionFile, Value
 from dispatcher.context import Context
@@ -13,7 +14,7 @@ from dispatcher.errors import Gone
 from dispatcher.outcome import Dead, Done, Outcome, Settled, Skipped
 from outbox.event import Claimed
 from outbox.store import clients
-from outbox.store.clients import Client
+from outbox.store.clients import Client, Known
 
 LANE = "notion:page:"
 HIDDEN = Skipped("Notion does not show the page: removed for good, or no longer shared; the client is kept")
@@ -35,22 +36,26 @@ async def refresh_client(event: Claimed, ctx: Context) -> Outcome | Settled:
             return Skipped("the page is a row of another data source")
     except Gone:
         return Dead("Notion does not show what NOTION_CLIENTS_DATA_SOURCE names: share it with the connection, or correct the setting")
+    known = await clients.known(ctx.services.pool, [UUID(page.id)])
     try:
-        text = "" if page.in_trash else await _text_of(page, ctx)
+        text = await text_of(page, ctx.notion, known.get(UUID(page.id)))
     except Gone:
         return HIDDEN
     async with ctx.transaction() as tx:
-        if page.in_trash and (known := await clients.one(tx.connection, UUID(page.id))) is not None:
-            text = known["client_page_info"] or ""  # what lies in the trash may come back, and is not read meanwhile
         created = await clients.apply(tx.connection, client_of(page, text, ctx.settings.client_properties()))
         if created is None:
             return await tx.settle(Skipped("the client is as new as Notion's page"))
         return await tx.settle(Done({"client": "created" if created else "updated"}))
 
 
-async def _text_of(page: NotionPage, ctx: Context) -> str:
-    """The page's text; one that is too long to be read whole ends with an ellipsis on a line of its own."""
-    read = await ctx.notion.get_page_text(page.id)
+async def text_of(page: NotionPage, notion: NotionClient, known: Known | None) -> str:
+    """The page's text; one that is too long to be read whole ends with an ellipsis on a line of its own. Gone: it is not shown to us.
+
+    What lies in the trash is not read: it may come back, so what is `known` of its text stays.
+    """
+    if page.in_trash:
+        return "" if known is None else known.text
+    read = await notion.get_page_text(page.id)
     return f"{read.text}\n…" if read.truncated else read.text
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dispatcher.syncs.base import Sync
 from dispatcher.syncs.ghl_contacts import GHL_CONTACTS
 from dispatcher.syncs.google_contacts import GOOGLE_CONTACTS
+from dispatcher.syncs.notion_clients import NOTION_CLIENTS
 
-SYNCS: Mapping[str, Sync] = {sync.name: sync for sync in (GHL_CONTACTS, GOOGLE_CONTACTS)}
+SYNCS: Mapping[str, Sync] = {sync.name: sync for sync in (GHL_CONTACTS, NOTION_CLIENTS, GOOGLE_CONTACTS)}
 """Every sync by its name."""

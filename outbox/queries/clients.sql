@@ -12,3 +12,14 @@ returning (xmax = 0) created
 -- name: one
 -- read only: a client.
 select notion_page_id, name, slug, contact_email, products_services, client_page_info, properties, url, edited_at, in_trash from crm.clients where notion_page_id = $1
+
+-- name: known
+-- read only: what we have of these pages.
+select notion_page_id, edited_at, synced_at, client_page_info from crm.clients where notion_page_id = any($1::uuid[])
+
+-- name: unseen
+-- read only: clients of data source $2 that full run $1 has not met, although they were here before it began ($3); above id $4, at most $5.
+select c.notion_page_id from crm.clients c
+where not c.in_trash and c.data_source_id = $2 and c.synced_at < $3 and ($4::uuid is null or c.notion_page_id > $4)
+  and not exists (select from outbox.run_seen s where s.run_id = $1 and s.record = c.notion_page_id::text)
+order by c.notion_page_id limit $5

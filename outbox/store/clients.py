@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -64,6 +64,29 @@ async def apply(connection: Connection, client: Client) -> bool | None:
         client.in_trash,
     )
     return None if row is None else bool(row["created"])
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What we have of a client, and since when."""
+
+    edited_at: datetime
+    synced_at: datetime
+    text: str
+
+
+async def known(connection: Connection | Pool, page_ids: Sequence[UUID]) -> dict[UUID, Known]:
+    """Of these pages those that are clients, by their ids."""
+    rows = await db.fetch(connection, Q["known"], list(page_ids))
+    return {row["notion_page_id"]: Known(row["edited_at"], row["synced_at"], row["client_page_info"] or "") for row in rows}
+
+
+async def unseen(
+    connection: Connection | Pool, run_id: int, *, data_source_id: UUID, before: datetime, above: UUID | None = None, limit: int = 50
+) -> list[UUID]:
+    """The next clients of a data source, not in the trash, that a full run which began at `before` has not met."""
+    rows = await db.fetch(connection, Q["unseen"], run_id, data_source_id, before, above, limit)
+    return [row["notion_page_id"] for row in rows]
 
 
 async def one(connection: Connection | Pool, page_id: UUID) -> Record | None:

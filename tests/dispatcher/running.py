@@ -67,6 +67,13 @@ class WorkerProcess:
                 "GHL_LOCATION_ID": settings.ghl_location_id,
                 "GHL_API_BASE_URL": str(settings.ghl_api_base_url),
             }
+        if settings is not None and settings.notion_api_key:
+            self._environment |= {
+                "NOTION_API_KEY": settings.notion_api_key.get_secret_value(),
+                "NOTION_API_BASE_URL": str(settings.notion_api_base_url),
+                "NOTION_CLIENT_PROPERTIES": ",".join(settings.notion_client_properties),
+                "NOTION_CLIENTS_DATA_SOURCE": settings.notion_clients_data_source or "",
+            }
         self.process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> "WorkerProcess":

@@ -125,7 +125,7 @@ async def test_each_request_carries_the_version_and_the_token(method: str) -> No
     async with client() as notion:
         await CALLS[method][0](notion)
     for recorded in respx.calls:
-        assert recorded.request.headers["notion-version"] == "2025-09-03"
+        assert recorded.request.headers["notion-version"] == "2026-03-11"
         assert recorded.request.headers["authorization"] == "Bearer ntn_invented"
 
 
