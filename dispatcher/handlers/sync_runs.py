@@ -30,6 +30,7 @@ def handler(sync: Sync) -> Callable[[Claimed, Context], Awaitable[Outcome | Sett
     """The handler of this sync's runs."""
 
     async def run_of_sync(event: Claimed, ctx: Context) -> Outcome | Settled:
+        """Begin the run, or go on with it behind its last page, and write down how it ended."""
         async with ctx.part(is_progress=False) as connection:
             begun = await runs.begin(connection, event.id)
         if begun is None:
