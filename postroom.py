@@ -31,6 +31,7 @@ COMMANDS = {
     "syncs": LOOK,
     "handshake": LOOK,
     "connect": LOOK,
+    "phorest": LOOK,
     "stage": LOOK,
     "send": LOOK,
 }

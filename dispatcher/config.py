@@ -3,13 +3,24 @@
 import os
 import socket
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 from pydantic import AnyHttpUrl, Field, SecretStr, field_validator
 from pydantic_core import PydanticCustomError
 
 from outbox.config import Settings, Words
 
+PHOREST_EUROPE = "https://platform.phorest.com"
 CLIENT_COLUMNS = ("name", "slug", "contact_email", "products_services")
+
+
+def is_zone(name: str) -> bool:
+    """Whether the database of time zones has it."""
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError, KeyError):  # a name that leads out of the database, a folder of it, none of its names
+        return False
+    return True
 
 
 class DispatcherSettings(Settings):
@@ -75,6 +86,35 @@ class DispatcherSettings(Settings):
     google_consent_base_url: AnyHttpUrl = Field(
         AnyHttpUrl("https://accounts.google.com"), alias="GOOGLE_CONSENT_BASE_URL", description="Where people consent at Google."
     )
+    phorest_username: str | None = Field(
+        None, alias="PHOREST_USERNAME", description="User of Phorest's API, global/ and an e-mail address. Absent: events for Phorest wait."
+    )
+    phorest_password: SecretStr | None = Field(None, alias="PHOREST_PASSWORD", description="Password that Phorest gave out for that user.")
+    phorest_business_id: str | None = Field(None, alias="PHOREST_BUSINESS_ID", description="The business at Phorest.")
+    phorest_api_base_url: AnyHttpUrl = Field(
+        AnyHttpUrl(PHOREST_EUROPE),
+        alias="PHOREST_API_BASE_URL",
+        description="Where Phorest's API is; the United States and Australia have https://platform-us.phorest.com.",
+    )
+    phorest_branches: Words = Field(
+        (),
+        alias="PHOREST_BRANCHES",
+        description="The branches to keep in step, as branch=zone, with the time zone of the times that Phorest shows for it.",
+    )
+    phorest_calendars: Words = Field(
+        (),
+        alias="PHOREST_CALENDARS",
+        description="GHL calendar of each branch, as branch=calendar. A branch that is not named: GHL_DEFAULT_CALENDAR_ID.",
+    )
+    phorest_loyalty_field: str = Field(
+        "loyalty_points", alias="PHOREST_LOYALTY_FIELD", description="GHL's custom field of contacts that gets the loyalty points."
+    )
+    phorest_days_back: int = Field(
+        365, alias="PHOREST_DAYS_BACK", ge=1, le=3650, description="Appointments are kept in step from that many days ago."
+    )
+    phorest_days_ahead: int = Field(
+        120, alias="PHOREST_DAYS_AHEAD", ge=1, le=730, description="Appointments are kept in step to that many days ahead."
+    )
     concurrency: int = Field(500, alias="POSTROOM_CONCURRENCY", ge=1, le=10_000, description="Events at work at once in one dispatcher.")
     destination_concurrency: int = Field(
         32, alias="POSTROOM_DESTINATION_CONCURRENCY", ge=1, le=1_000, description="Of these, at most so many for one destination."
@@ -96,6 +136,30 @@ class DispatcherSettings(Settings):
             if column not in CLIENT_COLUMNS or not property_id:
                 raise PydanticCustomError("pair", "each part is column=id, with a column of " + ", ".join(CLIENT_COLUMNS))
         return value
+
+    @field_validator("phorest_branches")
+    @classmethod
+    def _check_zones(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for pair in value:
+            branch, _, zone = pair.partition("=")
+            if not branch or not is_zone(zone):
+                raise PydanticCustomError("zone", "each part is branch=zone, with a zone such as Europe/Dublin, or UTC")
+        return value
+
+    @field_validator("phorest_calendars")
+    @classmethod
+    def _check_calendars(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(all(pair.partition("=")[::2]) for pair in value):
+            raise PydanticCustomError("calendar", "each part is branch=calendar")
+        return value
+
+    def phorest_zones(self) -> dict[str, ZoneInfo]:
+        """Branch to the zone of its times."""
+        return {branch: ZoneInfo(zone) for branch, zone in (pair.split("=", 1) for pair in self.phorest_branches)}
+
+    def phorest_calendar(self, branch_id: str) -> str | None:
+        """The GHL calendar of a branch; None: it has none."""
+        return dict(pair.split("=", 1) for pair in self.phorest_calendars).get(branch_id, self.ghl_default_calendar_id)
 
     def client_properties(self) -> dict[str, str]:
         """Column of crm.clients to property id."""

@@ -10,6 +10,7 @@ from dispatcher.clients.ghl import GhlClient
 from dispatcher.clients.google_accounts import GoogleAccounts, user_name, user_of
 from dispatcher.clients.google_people import GooglePeople
 from dispatcher.clients.notion import NotionClient
+from dispatcher.clients.phorest import PhorestClient
 from dispatcher.config import DispatcherSettings
 from dispatcher.effects import Steps
 from dispatcher.outcome import Done, Settled, Skipped, reason_of
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from dispatcher.routes import Route
 
 T = TypeVar("T")
-CLIENTS = ("ghl", "google", "notion")
+CLIENTS = ("ghl", "google", "notion", "phorest")
 BUILT_IN = (*CLIENTS, "ghl-oauth", "google-oauth")
 IDLE_IN_TRANSACTION_MS = 5_000  # an open transaction of a handler that does something else holds up everybody
 
@@ -43,6 +44,7 @@ class Services:
     accounts: GhlAccounts | None = None  # None: GHL is not set up, neither by key nor as an app
     own: Mapping[str, object] = field(default_factory=dict)  # clients of the user's own modules; None: its module says it is not set up
     google: GoogleAccounts | None = None
+    phorest: PhorestClient | None = None
 
     def has(self, destination: str | None) -> bool:
         """Whether a destination can be called; those without a client here are the handlers' own affair."""
@@ -57,6 +59,8 @@ class Services:
                 return self.google is not None
             case str() if destination.startswith("google:"):
                 return self.google is not None
+            case "phorest":
+                return self.phorest is not None
         return destination is None or self.own.get(destination, self) is not None
 
     def destination_of(self, route: "Route", event: Claimed) -> str | None:
@@ -160,6 +164,14 @@ class Context:
         client = self.services.google.client(user_id)
         self._asked |= {client.destination}
         return client
+
+    @property
+    def phorest(self) -> PhorestClient:
+        """The client of Phorest. Raises ConfigError when its user is not set."""
+        if self.services.phorest is None:
+            raise ConfigError("PHOREST_USERNAME, PHOREST_PASSWORD and PHOREST_BUSINESS_ID are not set")
+        self._asked |= {"phorest"}
+        return self.services.phorest.for_bulk() if self.event.urgency else self.services.phorest
 
     @property
     def worker(self) -> int:

@@ -5,7 +5,21 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from dispatcher.context import Context
-from dispatcher.handlers import appointments, ghl_appointments, ghl_contacts, ghl_install, google_consent, notion_pages, sync_runs
+from dispatcher.handlers import (
+    appointments,
+    ghl_appointments,
+    ghl_contacts,
+    ghl_install,
+    google_consent,
+    notion_pages,
+    phorest_extras,
+    phorest_importing,
+    phorest_notes,
+    phorest_people,
+    phorest_undoing,
+    phorest_visits,
+    sync_runs,
+)
 from dispatcher.outcome import Outcome, Settled, Skipped
 from dispatcher.policy.retry import RetryPolicy
 from dispatcher.syncs.base import Sync
@@ -69,6 +83,16 @@ ROUTES: Mapping[str, Route] = {
     "notion.page.moved": PAGE,
     "notion.page.deleted": PAGE,
     "notion.page.undeleted": PAGE,
+    "phorest.client.import": Route(phorest_importing.import_client, destination="phorest", coalesce="phorest.client.import"),
+    "phorest.appointment.import": Route(phorest_importing.import_appointment, destination="phorest", coalesce="phorest.appointment.import"),
+    "phorest.client": Route(phorest_people.send_client, destination="ghl", coalesce="phorest.client"),
+    "phorest.appointment": Route(phorest_visits.send_appointment, destination="ghl", coalesce="phorest.appointment"),
+    "phorest.booking": Route(phorest_notes.send_booking, destination="ghl", coalesce="phorest.booking"),
+    "phorest.checkin": Route(phorest_notes.send_checkin, destination="ghl", coalesce="phorest.checkin"),
+    "phorest.loyalty": Route(phorest_extras.send_loyalty, destination="ghl", coalesce="phorest.loyalty"),
+    "phorest.staff": Route(phorest_people.send_staff, destination="ghl", coalesce="phorest.staff"),
+    "phorest.product": Route(phorest_extras.send_product, destination="ghl", coalesce="phorest.product"),
+    "phorest.undo": Route(phorest_undoing.undo, destination="ghl"),
     "appointment.created": Route(appointments.created, destination="ghl"),
     "appointment.updated": Route(appointments.updated, destination="ghl"),
     "appointment.confirmed": Route(appointments.confirmed, destination="ghl"),

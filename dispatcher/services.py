@@ -18,9 +18,11 @@ from dispatcher.clients.http import Http, Unlimited
 from dispatcher.clients.notion import NotionClient
 from dispatcher.clients.notion_errors import classify_notion
 from dispatcher.clients.oauth import Tokens
+from dispatcher.clients.phorest import PHOREST, PhorestClient, basic
+from dispatcher.clients.phorest_errors import classify_phorest
 from dispatcher.config import DispatcherSettings
 from dispatcher.context import Services
-from dispatcher.policy.ratelimit import GHL_RATE, GOOGLE_RATE, NOTION_RATE, ghl_limits, notion_limits
+from dispatcher.policy.ratelimit import GHL_RATE, GOOGLE_RATE, NOTION_RATE, PHOREST_RATE, ghl_limits, notion_limits
 from outbox import db
 from outbox.db import Pool
 from outbox.errors import ConfigError
@@ -70,7 +72,8 @@ async def services(
             )
             notion = NotionClient(http, settings.notion_api_version)
         opened = {name: await _opened(stack, name, open_client) for name, open_client in own.items()}
-        yield Services(pool, settings, None if accounts is None else accounts.default, notion, accounts, opened, google)
+        phorest = await _phorest(stack, pool, settings)
+        yield Services(pool, settings, None if accounts is None else accounts.default, notion, accounts, opened, google, phorest)
 
 
 async def _opened(stack: AsyncExitStack, name: str, open_client: OpenClient) -> object:
@@ -80,6 +83,17 @@ async def _opened(stack: AsyncExitStack, name: str, open_client: OpenClient) -> 
         raise
     except Exception as problem:
         raise ConfigError(f"your own client {name!r} cannot be opened: {type(problem).__name__}: {scrub(str(problem))}") from problem
+
+
+async def _phorest(stack: AsyncExitStack, pool: Pool, settings: DispatcherSettings) -> PhorestClient | None:
+    """None when it is not set up."""
+    username, password, business = settings.phorest_username, settings.phorest_password, settings.phorest_business_id
+    if username is None or password is None or business is None:
+        return None
+    token = basic(username, password)
+    budget = SharedBudget(pool, destination=PHOREST, credential=f"phorest:{fingerprint(token.get_secret_value())}", rate=PHOREST_RATE)
+    http = Http(PHOREST, str(settings.phorest_api_base_url), token=token, scheme="Basic", classify=classify_phorest, budget=budget)
+    return PhorestClient(await stack.enter_async_context(http), business)
 
 
 async def _accounts(stack: AsyncExitStack, pool: Pool, settings: DispatcherSettings, sealer: Sealer) -> GhlAccounts | None:

@@ -1,6 +1,6 @@
 """A pytest plugin for Postroom and for apps that use it: a real Postgres, the outbox's rows, a drain, signed requests, simulators.
 
-Fixtures: `postroom` (a migrated, empty database of this test), `staged`, `drain`, `ghl`, `notion` (running simulators),
+Fixtures: `postroom` (a migrated, empty database of this test), `staged`, `drain`, `ghl`, `notion`, `phorest` (running simulators),
 `signed` (requests signed as the providers do). One server for a test run, shared by all of its processes; a database for
 each; tables emptied before each test. Nothing starts before a test asks for it.
 """
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from dispatcher.routes import Route
     from simulators.ghl import GhlSimulator
     from simulators.notion import NotionSimulator
+    from simulators.phorest import PhorestSimulator
 
 # Truncating all takes forty times as long, for a test that has written to a few. Those that a claim walks over must hold no dead rows,
 # and large ones are not worth deleting from; triggers and foreign keys are as silent as they are for a truncate.
@@ -275,6 +276,17 @@ async def notion() -> "AsyncIterator[tuple[NotionSimulator, str]]":
     from simulators.serving import serve
 
     simulator = NotionSimulator()
+    async with serve(simulator.app) as running:
+        yield simulator, running.base_url
+
+
+@async_fixture
+async def phorest() -> "AsyncIterator[tuple[PhorestSimulator, str]]":
+    """A running Phorest simulator and its base URL."""
+    from simulators.phorest import PhorestSimulator
+    from simulators.serving import serve
+
+    simulator = PhorestSimulator()
     async with serve(simulator.app) as running:
         yield simulator, running.base_url
 

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from simulators import ghl_calendars, ghl_contacts, ghl_opportunities, samples
+from simulators import ghl_calendars, ghl_contacts, ghl_opportunities, ghl_tags, samples
 from simulators.control import control_routes, put_route
 from simulators.effects import Effects
 from simulators.faults import Faults
@@ -189,7 +189,7 @@ class GhlSimulator:
         return desk
 
     def _build_app(self) -> Starlette:
-        rules = (*ghl_contacts.RULES, *ghl_calendars.RULES, *ghl_opportunities.RULES)
+        rules = (*ghl_contacts.RULES, *ghl_calendars.RULES, *ghl_opportunities.RULES, *ghl_tags.RULES)
         doors = control_routes(
             self, extra=[put_route("/_sim/contacts", self._put_contact_door), put_route("/_sim/appointments", self._put_appointment_door)]
         )

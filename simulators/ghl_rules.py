@@ -46,6 +46,8 @@ class Scope(StrEnum):
     EVENTS_READ = "calendars/events.readonly"
     EVENTS_WRITE = "calendars/events.write"
     OPPORTUNITIES_READ = "opportunities.readonly"
+    TAGS_READ = "locations/tags.readonly"
+    TAGS_WRITE = "locations/tags.write"
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +202,7 @@ CREATE_CONTACT = Dto("CreateContactDto", _NEW_CONTACT, frozenset({"locationId"})
 UPSERT_CONTACT = Dto("UpsertContactDto", _NEW_CONTACT | {"createNewIfDuplicateAllowed": Shape.BOOLEAN}, frozenset({"locationId"}))
 UPDATE_CONTACT = Dto("UpdateContactDto", _CONTACT)
 TAGS = Dto("TagsDTO", {"tags": Shape.STRINGS}, frozenset({"tags"}))
+LOCATION_TAG = Dto("tagBody", {"name": Shape.STRING}, frozenset({"name"}))
 CREATE_NOTE = Dto("NotesDTO", _NOTE, frozenset({"body"}))
 UPDATE_NOTE = Dto("UpdateNoteDTO", _NOTE)
 CREATE_TASK = Dto("CreateTaskParams", _TASK, frozenset({"title", "dueDate", "completed"}))

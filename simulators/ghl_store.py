@@ -30,6 +30,7 @@ class GhlStore:
         self.calendars: dict[str, JsonObject] = {}
         self.opportunities: dict[str, JsonObject] = {}
         self.pipelines: list[JsonObject] = []
+        self.tags: dict[str, JsonObject] = {}
         self.custom_fields: list[JsonObject] = []
         self._known_as: dict[tuple[str, str, str], dict[str, None]] = {}  # (location, field, value) -> contact ids, oldest first
         self.add_location(location_id)

@@ -24,6 +24,10 @@ DEMO_CLIENT_SECRET = "demo-client-secret-not-a-secret"  # noqa: S105
 DEMO_GOOGLE_ACCOUNT = "demo-account"
 DEMO_GOOGLE_CLIENT_ID = "000000000000-demo.apps.googleusercontent.com"
 DEMO_GOOGLE_CLIENT_SECRET = "demo-google-secret-not-a-secret"  # noqa: S105
+DEMO_PHOREST_USERNAME = "global/api@example.com"
+DEMO_PHOREST_PASSWORD = "demo-password-not-a-secret"  # noqa: S105
+DEMO_BUSINESS_ID = "DemoBusiness0000000001"
+DEMO_BRANCH_ID = "DemoBranch000000000001"
 
 DEMO_NOTION_TOKEN = "ntn_demo-not-a-secret"  # noqa: S105
 DEMO_VERIFICATION_TOKEN = "demo-verification-token-not-a-secret"  # noqa: S105

@@ -18,6 +18,7 @@ from dispatcher.clients.ghl_calls import CONTACTS_VERSION, LOCATIONS_VERSION, NO
 from dispatcher.clients.ghl_fields import FieldBook
 from dispatcher.clients.ghl_models import ContactWrite, GhlContact, GhlCustomField, GhlNote, GhlTask
 from dispatcher.clients.ghl_opportunities import OpportunityCalls
+from dispatcher.clients.ghl_tags import TagCalls
 from dispatcher.clients.http import Http
 from dispatcher.errors import Failed, Refused
 
@@ -40,7 +41,7 @@ class Upserted:
     is_new: bool
 
 
-class GhlClient(CalendarCalls, OpportunityCalls):
+class GhlClient(CalendarCalls, OpportunityCalls, TagCalls):
     """`urgency` of every call: 0 = live, 1 = bulk; for_bulk() is the same client at the end of the queue."""
 
     def __init__(self, http: Http, location_id: str, *, urgency: int = 0, fields: FieldBook | None = None) -> None:
@@ -103,6 +104,16 @@ class GhlClient(CalendarCalls, OpportunityCalls):
             tuple(contacts), total if isinstance(total, int) else None, tuple(onward) if listed else None, len(listed) - len(contacts)
         )
 
+    async def contacts_from(self, source: str) -> tuple[GhlContact, ...]:
+        """The contacts with exactly this source, at most a hundred. The index lags by seconds."""
+        made: dict[str, object] = {"filters": [{"field": "source", "operator": "eq", "value": source}]}
+        return (await self._search("dateAdded", made, search_after=None, page_limit=100)).contacts
+
+    async def create_contact(self, write: ContactWrite) -> GhlContact:
+        """Creates the contact. Refused with duplicate_of when the location has one with its e-mail or phone and allows no duplicates."""
+        body = {**await self._contact_body(write), "locationId": self.location_id}
+        return self._read(GhlContact, member(await self._call("POST", CONTACTS_VERSION, "contacts", json=body, end="/"), "contact"))
+
     async def upsert_contact(self, write: ContactWrite) -> Upserted:
         """Creates the contact or updates the one with the same e-mail or phone, as the location's duplicate setting says.
 
@@ -147,6 +158,15 @@ class GhlClient(CalendarCalls, OpportunityCalls):
         json = given(body=body, title=title, userId=user_id)
         answer = await self._call("POST", NOTES_VERSION, "contacts", contact_id, "notes", json=json)
         return self._read(GhlNote, member(answer, "note"))
+
+    async def update_note(self, contact_id: str, note_id: str, body: str) -> GhlNote:
+        """Rewrites a note; may be repeated. Gone when it was deleted."""
+        answer = await self._call("PUT", NOTES_VERSION, "contacts", contact_id, "notes", note_id, json={"body": body})
+        return self._read(GhlNote, member(answer, "note"))
+
+    async def delete_note(self, contact_id: str, note_id: str) -> None:
+        """Deletes a note; Gone when it, or its contact, was not there."""
+        await self._call("DELETE", NOTES_VERSION, "contacts", contact_id, "notes", note_id)
 
     async def list_tasks(self, contact_id: str) -> tuple[GhlTask, ...]:
         """All tasks of the contact, open and completed."""

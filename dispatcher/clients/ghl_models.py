@@ -194,6 +194,13 @@ class GhlCalendar(Read):
     is_active: Annotated[bool, BeforeValidator(lambda value: value is not False)] = True
 
 
+class GhlTag(Read):
+    """A tag that the location offers, whether or not a contact has it."""
+
+    id: Id
+    name: Text = None
+
+
 class GhlStage(Read):
     id: Id
     name: Text = None

@@ -105,6 +105,7 @@ class Http:
 
     `observe` is called in the caller's own task, so that a context variable can tell it which event the call belongs to.
     `token` is text, or a function that returns the token of the moment where tokens are refreshed; None: calls go without one.
+    `scheme`: how it is sent, `Bearer`, or `Basic` with a token of base64.
     `renew` is told of a token that was not taken, and says whether there is another by now: then the call is made once more, for
     a 401 proves that it did not happen.
     """
@@ -115,6 +116,7 @@ class Http:
         base_url: str,
         *,
         token: Token | None,
+        scheme: str = "Bearer",
         classify: Classify,
         budget: Budget,
         read_limits: ReadLimits = retry_after_limits,
@@ -124,6 +126,7 @@ class Http:
     ) -> None:
         self.destination = destination
         self._token, self._classify, self._budget, self._read_limits, self._observe = token, classify, budget, read_limits, observe
+        self._scheme = scheme
         self._renew: Renew | None = None
         limits = timeouts or Timeouts()
         self._total_s = limits.total_s
@@ -256,7 +259,7 @@ class Http:
         if token is not None:
             if not _VISIBLE.fullmatch(token.get_secret_value()):
                 raise Misused(self.destination, "the token is empty or has characters that no token has; copy it again")
-            ours["authorization"] = f"Bearer {token.get_secret_value()}"
+            ours["authorization"] = f"{self._scheme} {token.get_secret_value()}"
         try:
             return self._client.build_request(method, path, params=params, content=content, headers={**ours, **headers})
         except (ValueError, TypeError, httpx.InvalidURL):  # `from None`: the cause can hold the token

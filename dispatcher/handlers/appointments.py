@@ -87,8 +87,8 @@ async def _tell(event: Claimed, ctx: Context, telling: Telling) -> Outcome | Set
 
     await ctx.step(
         "note",
-        lambda: _write_note(ghl, contact_id, f"{_sentence(telling, change)}\n\n{ctx.marker('note')}"),
-        find=lambda: _find_note(ghl, contact_id, ctx.marker("note")),
+        lambda: write_note(ghl, contact_id, f"{_sentence(telling, change)}\n\n{ctx.marker('note')}"),
+        find=lambda: find_note(ghl, contact_id, ctx.marker("note")),
     )
     tags = [telling.tag] if telling.tag else []
     if tags:
@@ -138,11 +138,13 @@ def _outdated(change: AppointmentChange, tag: str | None) -> list[str]:
     return [before] if before is not None and before != tag else []
 
 
-async def _write_note(ghl: GhlClient, contact_id: str, body: str) -> str:
+async def write_note(ghl: GhlClient, contact_id: str, body: str) -> str:
+    """Writes a note; returns its id."""
     return (await ghl.create_note(contact_id, body)).id
 
 
-async def _find_note(ghl: GhlClient, contact_id: str, marker: str) -> str | None:
+async def find_note(ghl: GhlClient, contact_id: str, marker: str) -> str | None:
+    """The id of the note with our marker; None: there is none."""
     return next((note.id for note in await ghl.list_notes(contact_id) if marker in (note.body or "")), None)
 
 

@@ -114,6 +114,7 @@ class Rate:
 GHL_RATE: Final = Rate(per_s=10, burst=20, per_day=200_000)  # 100 in 10 s; the last tenth of that window is braked by pause_s
 NOTION_RATE: Final = Rate(per_s=3, burst=3)
 GOOGLE_RATE: Final = Rate(per_s=1, burst=10)  # of one user: 60 to 90 critical reads a minute, as people report
+PHOREST_RATE: Final = Rate(per_s=50, burst=50)  # half of the 100 a second that its refusal names: the salon's other partners call, too
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,8 @@ from dispatcher.syncs.base import Sync
 from dispatcher.syncs.ghl_contacts import GHL_CONTACTS
 from dispatcher.syncs.google_contacts import GOOGLE_CONTACTS
 from dispatcher.syncs.notion_clients import NOTION_CLIENTS
+from dispatcher.syncs.phorest import PHOREST_SYNCS
+from dispatcher.syncs.phorest_audit import PHOREST_AUDIT
 
-SYNCS: Mapping[str, Sync] = {sync.name: sync for sync in (GHL_CONTACTS, NOTION_CLIENTS, GOOGLE_CONTACTS)}
+SYNCS: Mapping[str, Sync] = {sync.name: sync for sync in (GHL_CONTACTS, NOTION_CLIENTS, GOOGLE_CONTACTS, *PHOREST_SYNCS, PHOREST_AUDIT)}
 """Every sync by its name."""

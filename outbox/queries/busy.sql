@@ -235,3 +235,12 @@ left join lateral (
 cross join lateral (
   select count(*)::int n from (select from outbox.pending p where p.urgency in (0, 1) and p.lane = h.lane limit 1001) x) behind
 order by h.event_id
+
+-- name: wake
+-- busy, waiting -> due now: in the lanes of these names, what waits with a reason that begins with $2. What somebody settles at this moment
+-- is left alone: its own wait is short.
+update outbox.busy set due_at = now()
+where lane in (select b.lane from outbox.busy b
+               where b.lane = any (array(select outbox.lane_of(name, 0) from unnest($1::text[]) name)) and b.owner is null and b.due_at < 'infinity' and b.why like $2 || '%'
+               for update skip locked)
+returning event_id

@@ -42,7 +42,7 @@ class Staged:
 
 
 async def stage_many(connection: Connection, arrivals: Sequence[Arrival], *, timeout_s: float = 5) -> list[Staged]:
-    """Stages a batch in one committed statement and answers each row. Must not run inside another transaction.
+    """Stages a batch in one committed statement and answers each row. With keys it must not run inside another transaction.
 
     Duplicates inside the batch and against earlier events are answered with the first id (P2). Raises InvalidEvent, and stages
     nothing, when a row holds text that Postgres cannot keep; which one, the caller finds by sending them singly.

@@ -238,6 +238,11 @@ def held_for(destination: str) -> str:
     return HELD + destination
 
 
+async def wake(connection: Connection, names: Sequence[str], *, why: str) -> list[int]:
+    """In the caller's transaction: what waits in the lanes of these names for a reason that begins so becomes due. Returns the ids."""
+    return [row[0] for row in await db.fetch(connection, B["wake"], list(names), why)] if names else []
+
+
 async def bury_poison(connection: Connection) -> list[int]:
     """Buries what was at work at its process's third death. Returns the ids."""
     return [row[0] for row in await db.fetch(connection, B["bury_poison"])]

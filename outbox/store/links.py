@@ -26,6 +26,58 @@ async def put(connection: Connection, kind: str, *, ours: str, theirs: str, dest
     await db.fetch(connection, Q["put"], kind, ours, theirs, destination)
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """Something at a destination that we created."""
+
+    kind: str
+    ours: str
+    theirs: str
+    destination: str
+
+
+async def join(
+    connection: Connection,
+    kind: str,
+    *,
+    ours: str,
+    theirs: str,
+    destination: str,
+    our_hash: bytes | None,
+    their_hash: bytes | None = None,
+    made: bool = False,
+    event_id: int | None = None,
+) -> bool:
+    """In the caller's transaction: as put(), but what is theirs may stay another's of ours, too. True: it is, and this one only shares it.
+
+    `our_hash`: of what was written; `made`: it was created for this. Raises the driver's UniqueViolationError when another transaction
+    has just taken it: tried again, it is shared.
+    """
+    return bool(await db.fetchval(connection, Q["join"], kind, ours, theirs, destination, our_hash, their_hash, made, event_id))
+
+
+async def taken(connection: Connection | Pool, kind: str, theirs: str, *, destination: str, but: str) -> str | None:
+    """Which other of ours has it for its own; None: none but `but`."""
+    found = await db.fetchval(connection, Q["taken"], destination, kind, theirs, but)
+    return None if found is None else str(found)
+
+
+async def made(connection: Connection | Pool, prefix: str, *, after: tuple[str, str] = ("", ""), limit: int = 500) -> list[Made]:
+    """What we created elsewhere, of kinds that begin with `prefix`; the next ones behind `after`, a (kind, ours)."""
+    return [Made(**row) for row in await db.fetch(connection, Q["made"], prefix, *after, limit)]
+
+
+async def made_one(connection: Connection | Pool, kind: str, ours: str) -> Made | None:
+    """What we created elsewhere for one of ours; None: nothing, or it was there before."""
+    row = await db.fetchrow(connection, Q["made_one"], kind, ours)
+    return None if row is None else Made(**row)
+
+
+async def count_made(connection: Connection | Pool, prefix: str) -> dict[str, int]:
+    """How much of it there is, by kind."""
+    return {row["kind"]: row["n"] for row in await db.fetch(connection, Q["count_made"], prefix)}
+
+
 async def theirs(connection: Connection | Pool, kind: str, ours: str) -> Link | None:
     """What it is called elsewhere, and where; None: not linked."""
     row = await db.fetchrow(connection, Q["theirs"], kind, ours)

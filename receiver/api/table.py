@@ -3,7 +3,22 @@
 from starlette.routing import Route
 
 from receiver import health
-from receiver.api import appointments, audit, auto_sync, dead_letters, destinations, events, find, front_door, oauth, openapi, plans, syncs
+from receiver.api import (
+    appointments,
+    audit,
+    audits,
+    auto_sync,
+    dead_letters,
+    destinations,
+    events,
+    find,
+    front_door,
+    oauth,
+    openapi,
+    phorest,
+    plans,
+    syncs,
+)
 from receiver.api.endpoint import Endpoint
 from receiver.api.operation import NoBody, NoQuery, Operation, Table
 from receiver.api.webhook_docs import WEBHOOKS
@@ -25,6 +40,8 @@ def build_table() -> Table:
         *auto_sync.OPERATIONS,
         *oauth.OPERATIONS,
         *audit.OPERATIONS,
+        *audits.OPERATIONS,
+        *phorest.OPERATIONS,
     )
     described = Operation("GET", "/openapi.json", "This description", None, openapi.serve(lambda: whole), NoQuery, NoBody)
     whole: Table = (*table, described)

@@ -11,10 +11,10 @@ TOKEN = "invented-verification-token-1"
 
 
 async def test_a_destination_is_paused_and_resumed_by_hand(command: Command, postroom: Postroom) -> None:
-    assert [entry["state"] for entry in command("destinations", "--json").json()["destinations"]] == ["flowing", "flowing"]
+    assert [entry["state"] for entry in command("destinations", "--json").json()["destinations"]] == ["flowing", "flowing", "flowing"]
     paused = command("destinations", "pause", "ghl", "--for", "2h", "--why", "maintenance", "--json", LOGNAME="maeve")
     assert paused.json() == {"name": "ghl", "state": "paused", "for_s": 7200.0}
-    [ghl, _] = command("destinations", "--json").json()["destinations"]
+    [ghl, *_] = command("destinations", "--json").json()["destinations"]
     assert (ghl["state"], ghl["why"], ghl["by"]) == ("paused", "maintenance", "maeve")
     assert 7100 < ghl["for_s"] <= 7200
     assert "maintenance" in command("destinations").out

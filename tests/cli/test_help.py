@@ -15,6 +15,7 @@ GROUPS = {
     "syncs": ("runs", "pause", "resume", "cancel", "release"),
     "handshake": ("show", "promote"),
     "connect": ("ghl",),
+    "phorest": ("import", "rollback"),
     "send": ("ghl", "notion", "ghl-workflow", "standard"),
 }
 PATHS: list[tuple[str, ...]] = [(name,) for name in COMMANDS] + [(group, name) for group, names in GROUPS.items() for name in names]
@@ -40,7 +41,7 @@ def test_every_command_says_what_its_exit_codes_mean(name: str) -> None:
     assert EXIT_CODES in (shown(name) if name else shown())
 
 
-@pytest.mark.parametrize("path", [path for path in PATHS if path not in {("web",), ("worker",), ("send",)}], ids=" ".join)
+@pytest.mark.parametrize("path", [path for path in PATHS if path not in {("web",), ("worker",), ("send",), ("phorest",)}], ids=" ".join)
 def test_every_command_that_answers_can_answer_in_json(path: tuple[str, ...]) -> None:
     assert "--json" in shown(*path)
 

@@ -5,11 +5,13 @@ from typing import Any
 import httpx
 import pytest
 import respx.mocks
+from pydantic import AnyHttpUrl, SecretStr
 
 from dispatcher import effects
 from dispatcher.config import DispatcherSettings
 from simulators.ghl import GhlSimulator
-from simulators.samples import DEMO_CALENDAR_ID
+from simulators.phorest import PhorestSimulator
+from simulators.samples import DEMO_BRANCH_ID, DEMO_CALENDAR_ID
 
 # In front of whatever transport a client has; respx's own default replaces one that ours does not use.
 respx.mocks.DEFAULT_MOCKER = "httpx"
@@ -33,6 +35,22 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[httpx.Request]:
 
     monkeypatch.setattr(httpx.AsyncClient, "send", recorded)
     return requests
+
+
+@pytest.fixture
+def salon(simulated: DispatcherSettings, phorest: tuple[PhorestSimulator, str]) -> DispatcherSettings:
+    """Phorest and GHL, with a calendar for the one branch."""
+    there = phorest[0].settings
+    return simulated.model_copy(
+        update={
+            "ghl_default_calendar_id": DEMO_CALENDAR_ID,
+            "phorest_username": there.username,
+            "phorest_password": SecretStr(there.password),
+            "phorest_business_id": there.business_id,
+            "phorest_api_base_url": AnyHttpUrl(phorest[1]),
+            "phorest_branches": (f"{DEMO_BRANCH_ID}=Europe/Dublin",),
+        }
+    )
 
 
 @pytest.fixture

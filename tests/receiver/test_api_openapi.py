@@ -122,6 +122,10 @@ async def ids(postroom: Postroom, drain: Drain) -> dict[str, str]:
            select p.lane, p.event_id, p.urgency, now() + interval '1 h', 'held' from outbox.pending p;
            delete from outbox.pending"""
     )
+    await postroom.pool.execute("insert into crm.audits (id, system, started_at) values ($1, 'phorest', now())", dead)
+    await postroom.pool.execute(
+        "insert into crm.audit_gaps (audit_id, kind, id, gap, repair) values ($1, 'client', 'p1', 'not here', $1)", dead
+    )
     group = await postroom.value("select fingerprint from outbox.dead where event_id = $1", dead)
     async with postroom.pool.acquire() as connection, connection.transaction():
         await syncs.register(connection, "shop", destination=None, types=["incremental"], off=None)

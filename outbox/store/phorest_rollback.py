@@ -1,0 +1,44 @@
+"""A rollback of what we made at GHL for Phorest: exactly that, one event for each, so it is limited, retried and resumed as all work is.
+
+Stages; deletes nothing itself. How far it is, is what links still say that we made.
+"""
+
+from typing import Final
+
+from outbox.db import Connection, Pool
+from outbox.event import Event
+from outbox.staging import stage
+from outbox.store import links, syncs
+from outbox.store.phorest import SOURCE, Kind
+
+PREFIX: Final = "phorest-"
+BATCH: Final = 500
+
+
+async def left(connection: Connection | Pool) -> dict[str, int]:
+    """What a rollback would delete by now, by kind of record."""
+    return {kind.removeprefix(PREFIX): n for kind, n in (await links.count_made(connection, PREFIX)).items()}
+
+
+async def pause_syncs(connection: Connection | Pool, *, by: str) -> list[str]:
+    """The syncs of Phorest stand, or they would make anew what is being undone. Returns their names."""
+    names = [row["name"] for row in await syncs.every(connection) if row["name"].startswith(PREFIX)]
+    for name in names:
+        await syncs.pause(connection, name, by=by, why="rolled back")
+    return names
+
+
+async def stage_batch(connection: Connection, *, after: tuple[str, str] = ("", "")) -> tuple[int, tuple[str, str] | None]:
+    """In the caller's transaction: the next of what we made is to be undone. (how many, where to go on; None: that was all).
+
+    Staged again, it is the same event: a rollback that was interrupted is simply asked for again.
+    """
+    made = await links.made(connection, PREFIX, after=after, limit=BATCH)
+    for one in made:
+        kind = Kind(one.kind.removeprefix(PREFIX))
+        payload = {"kind": kind.value, "id": one.ours, "theirs": one.theirs}
+        await stage(
+            connection,
+            Event("phorest.undo", payload, key=f"undo:{one.kind}:{one.ours}:{one.theirs}", lane=kind.lane(one.ours), source=SOURCE),
+        )
+    return len(made), (made[-1].kind, made[-1].ours) if len(made) == BATCH else None
