@@ -24,6 +24,8 @@ from receiver.api.operation import Table
 from receiver.api.table import build_table, routes
 from receiver.auth import Gate
 from receiver.config import ReceiverSettings
+from receiver.console.frame import Console
+from receiver.console.site import PAGES, TABS
 from receiver.desk import Desk
 from receiver.errors import PROBLEM_TYPE, Problem, answer_problem, internal, not_found, origin, unavailable
 from receiver.handshakes import NotionTokens
@@ -34,6 +36,7 @@ from receiver.webhooks import Webhooks
 log = get_logger(__name__)
 
 POOL_SIZE = 6
+CONSOLE_POOL_SIZE = 2
 FLUSH_TIMEOUT_S = 3
 RETRY_STOPPED_S = 5
 
@@ -43,8 +46,9 @@ class Receiver(Starlette):
 
     def __init__(self, dsn: str, settings: ReceiverSettings, *, sealer: Sealer, more: Sequence[BaseRoute] = ()) -> None:
         self.table: Table = build_table()
+        self.console = Console(settings, PAGES, TABS)
         super().__init__(
-            routes=[*routes(self.table), *more],
+            routes=[*routes(self.table), *self.console.routes(), *more],
             lifespan=lambda app: app.run(),
             exception_handlers={HTTPException: _http_problem, Exception: _failure},
         )
@@ -70,7 +74,11 @@ class Receiver(Starlette):
         intake = Intake(self._dsn, max_waiting=settings.max_waiting)
         ledger = Ledger(secrets=settings.known_secrets())
         notion = NotionTokens(self._sealer, settings.notion_source)
-        async with db.pool(self._dsn, name="postroom:receiver", size=POOL_SIZE) as pool, asyncio.TaskGroup() as tasks:
+        async with (
+            db.pool(self._dsn, name="postroom:receiver", size=POOL_SIZE) as pool,
+            db.pool(self._dsn, name="postroom:console", size=CONSOLE_POOL_SIZE) as console,
+            asyncio.TaskGroup() as tasks,
+        ):
             webhooks = Webhooks(
                 settings.fixed_sources(), notion, pool=pool, intake=intake, ledger=ledger, limit_bytes=settings.body_limit_bytes
             )
@@ -88,6 +96,7 @@ class Receiver(Starlette):
                 webhooks=webhooks,
                 gate=Gate(settings.admins(), cron_secret=settings.cron_secret),
                 sealer=self._sealer,
+                console=console,
             )
             log.info("receiver began", sources=sorted(webhooks.doors))
             try:

@@ -1,4 +1,4 @@
-"""Who is asking: bearer tokens of operators and viewers. Owns no session and no cookie.
+"""Who is asking: bearer tokens of operators and viewers. Owns no session and no cookie, but knows a token again that one was begun with.
 
 A token is compared by its SHA-256 with every configured one, so that neither order nor length shows in the time taken. Wrong tokens are
 few per address, then they are a 429. A right one is let in even then: behind a proxy everybody has one address, and a stranger must not
@@ -94,6 +94,36 @@ class Gate:
             if hmac.compare_digest(admin.digest, digest):
                 found = Operator(admin.name, admin.role)
         return found
+
+    @property
+    def is_open(self) -> bool:
+        """Whether any token is configured."""
+        return bool(self._admins)
+
+    def proof(self, token: str, *, secret: bytes) -> bytes | None:
+        """What a session keeps of a token: useless without `secret`, which only the browser has. None for a wrong token."""
+        digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+        return None if self.find(token) is None else token_proof(digest, secret)
+
+    def proven(self, proof: bytes, *, secret: bytes) -> Operator | None:
+        """Whose token the proof was made of, if that token is still configured."""
+        found: Operator | None = None
+        for admin in self._admins:
+            if hmac.compare_digest(token_proof(admin.digest, secret), proof):
+                found = Operator(admin.name, admin.role)
+        return found
+
+    def again(self, proof: bytes, *, old: bytes, new: bytes) -> bytes | None:
+        """The proof of the same token under another secret."""
+        for admin in self._admins:
+            if hmac.compare_digest(token_proof(admin.digest, old), proof):
+                return token_proof(admin.digest, new)
+        return None
+
+
+def token_proof(digest: bytes, secret: bytes) -> bytes:
+    """The HMAC of a token's digest under a session's or a link's secret."""
+    return hmac.digest(secret, digest, "sha256")
 
 
 def _bearer(headers: Iterable[tuple[bytes, bytes]]) -> str | None:

@@ -79,6 +79,9 @@ class ReceiverSettings(Settings):
     standard_secrets: Secrets = Field(
         (), alias="STANDARD_WEBHOOK_SECRETS", description="name=whsec_… for each Standard Webhooks sender. Absent: none may."
     )
+    installation: str = Field(
+        "Postroom", alias="POSTROOM_NAME", min_length=1, max_length=60, description="What the console calls this installation."
+    )
     admin_tokens: Secrets = Field(
         (),
         alias="POSTROOM_ADMIN_TOKENS",

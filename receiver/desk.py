@@ -22,3 +22,4 @@ class Desk:
     webhooks: Webhooks
     gate: Gate
     sealer: Sealer
+    console: Pool  # its own two connections

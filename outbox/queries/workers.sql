@@ -29,7 +29,7 @@ where datname = current_database() and application_name = 'postroom:' || $1::big
 -- ends the processes' connections whose client left a transaction in the middle, because it was frozen or its line fell silent: what they
 -- hold is seen by nobody. In the middle of a statement Postgres's own time limit for idle transactions does not count.
 select application_name name, count(pg_terminate_backend(pid))::int connections from pg_stat_activity
-where datname = current_database() and application_name ~ '^postroom:([0-9]+|lease|handlers|upkeep|intake|receiver)$' and pid <> pg_backend_pid()
+where datname = current_database() and application_name ~ '^postroom:([0-9]+|lease|handlers|upkeep|intake|receiver|console)$' and pid <> pg_backend_pid()
   and wait_event in ('ClientRead', 'ClientWrite') and xact_start is not null and state_change < now() - $1::float8 * interval '1 s'
 group by application_name
 

@@ -1,0 +1,354 @@
+"""The console's routes: who asks, may they, what do they get. Every page and act goes through here, and every failure becomes a page.
+
+    cookie ─▶ session ─▶ role ─▶ GET:  read ─▶ template
+       │                   └──▶ POST: own origin ─▶ form not sent before ─▶ do + audit, one transaction ─▶ 303
+       └─ none: to the sign-in page, and back afterwards
+
+Owns no page: those are in receiver/console/pages, listed in site.py.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote, unquote
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from outbox import db
+from outbox.errors import DatabaseUnavailable
+from outbox.log import get_logger
+from outbox.store import console, sessions
+from receiver.config import ReceiverSettings, Role
+from receiver.console import words
+from receiver.console.asked import Query
+from receiver.console.assets import PLACE, Assets
+from receiver.console.origin import foreign, own_path
+from receiver.console.page import Act, Done, Download, Form, Page, Pages, Panel, Refused, Visit, no_such
+from receiver.console.render import HEADERS, Renderer
+from receiver.console.signin import Session, SignIn
+from receiver.desk import Desk
+from receiver.errors import Problem, origin
+from receiver.limits import Disconnected, read_body
+
+log = get_logger(__name__)
+
+AWAY_AFTER_S = 3.0
+FORM_LIMIT_BYTES = 262_144
+ATTENTION_LASTS_S = 2.0
+NO_PROBLEM: Mapping[str, int] = {"dead": 0, "lanes": 0, "connections": 0}
+
+
+class Console:
+    """The console of one receiver. `site` are its pages, `tabs` (name, words, path, key, badge) its navigation."""
+
+    def __init__(
+        self, settings: ReceiverSettings, site: tuple[Pages, ...], tabs: tuple[tuple[str, str, str, str, str | None], ...]
+    ) -> None:
+        self._site, self._tabs = site, tabs
+        self._name = settings.installation
+        self._assets = Assets()
+        self._render = Renderer(self._assets)
+        self.sign_in = SignIn(str(settings.public_url) if settings.public_url else None)
+        self._away_since: datetime | None = None
+        self._attention: tuple[float, Mapping[str, int]] = (-ATTENTION_LASTS_S, NO_PROBLEM)
+
+    def routes(self) -> list[BaseRoute]:
+        """All of them; the last takes every other path below /console."""
+        made: list[BaseRoute] = [
+            Route("/console", self._to_overview),
+            Route(PLACE + "{file}", self._static),
+            Route("/console/sign-in", self._guarded(self._sign_in), methods=["GET", "POST"]),
+            Route("/console/sign-in/{link}", self._guarded(self._by_link), methods=["GET", "POST"]),
+        ]
+        site = [
+            Pages(acts=(Act("/console/sign-out", self._sign_out, Role.VIEWER), Act("/console/dismiss", _dismiss, Role.VIEWER))),
+            *self._site,
+        ]
+        made += [Route(act.path, self._guarded(self._acting(act)), methods=["POST"]) for part in site for act in part.acts]
+        made += [Route(page.path, self._guarded(self._reading(page))) for part in site for page in part.pages]
+        made += [Route(one.path, self._guarded(self._downloading(one))) for part in site for one in part.downloads]
+        made.sort(key=lambda route: route.path.count("{") if isinstance(route, Route) else 0)
+        return [*made, Route("/console/{rest:path}", self._guarded(self._nowhere))]
+
+    # ─────────────────────────────────────────────────────────────────────────────────────────── pages and acts
+
+    def _reading(self, page: Page) -> Callable[[Request], Awaitable[Response]]:
+        async def get(request: Request) -> Response:
+            visit = await self._visit(request)
+            if visit is None:
+                return self._to_sign_in(request)
+            if not visit.who.role.includes(page.role):
+                await self._refuse_viewer(visit)
+            context, attention = await asyncio.gather(page.read(visit), self._needs(visit))
+            return self._render.page(page.template, {**self._frame(visit, attention, tab=page.tab), **context})
+
+        return get
+
+    def _downloading(self, file: Download) -> Callable[[Request], Awaitable[Response]]:
+        async def get(request: Request) -> Response:
+            visit = await self._visit(request)
+            if visit is None:
+                return self._to_sign_in(request)
+            if not visit.who.role.includes(file.role):
+                await self._refuse_viewer(visit)
+            name, body = await file.read(visit)
+            return Response(
+                body, headers={**HEADERS, "content-disposition": f'attachment; filename="{name}"'}, media_type=file.content_type
+            )
+
+        return get
+
+    def _acting(self, act: Act) -> Callable[[Request], Awaitable[Response]]:
+        async def post(request: Request) -> Response:
+            visit = await self._visit(request)
+            form = await _form(request)
+            if visit is None:
+                return self._to_sign_in(request, back=form.back("/console/"))
+            strange = foreign(request.headers, public_host=self.sign_in.public_host)
+            if strange is not None:
+                await visit.note(visit.pool, "refused", target=visit.path, reason="the form came from another place", header=strange)
+                raise _foreign(strange)
+            if not visit.who.role.includes(act.role):
+                await self._refuse_viewer(visit)
+            done = await self._once(visit, act, form)
+            self._attention = (-ATTENTION_LASTS_S, NO_PROBLEM)  # the badge shows at once what was done
+            return _see(done.to)
+
+        return post
+
+    async def _once(self, visit: Visit, act: Act, form: Form) -> Done:
+        """Does it, unless this very form did it before."""
+        sent = _form_id(form)
+        async with db.transaction(visit.pool) as connection:
+            if not await sessions.send_form(connection, sent):
+                return Done("", to=form.back("/console/"))  # the notice of the first time stands
+            done = await act.do(visit, form, connection)
+            if done.said:
+                await sessions.tell(connection, visit.session, done.notice())
+        return done
+
+    async def _refuse_viewer(self, visit: Visit) -> None:
+        await visit.note(visit.pool, "refused", target=visit.path, reason="needs the role operator")
+        raise Refused(403, "Not with this token", "This needs the operator role; you are signed in as a viewer. Nothing was changed.")
+
+    # ─────────────────────────────────────────────────────────────────────────────────────────── signing in and out
+
+    async def _sign_in(self, request: Request) -> Response:
+        desk = _desk(request)
+        if request.method != "POST":
+            return self._sign_in_page(request, back=own_path(request.query_params.get("back")))
+        form = await _form(request)
+        strange = foreign(request.headers, public_host=self.sign_in.public_host)
+        if strange is not None:
+            raise _foreign(strange)
+        back = form.back("/console/")
+        async with db.transaction(desk.console) as connection:
+            cookie = await self.sign_in.by_token(request, desk.gate, connection, form.text("token", most=4000) or "")
+        if cookie is None:
+            wait_s = self.sign_in.wait_s(request)
+            log.warning("a wrong token was shown to the console")
+            problem = f"Wait {wait_s} s" if wait_s else "This token is not known"
+            return self._sign_in_page(request, back=back, problem=problem, status=429 if wait_s else 401)
+        return self._signed_in(request, cookie, back)
+
+    async def _by_link(self, request: Request) -> Response:
+        """Asks first: a program that looks at links before a person does must not use it up."""
+        desk = _desk(request)
+        if request.method != "POST":
+            return self._render.page("sign_in_link.html", {**self._bare(request), "path": request.scope["path"]})
+        strange = foreign(request.headers, public_host=self.sign_in.public_host)
+        if strange is not None:
+            raise _foreign(strange)
+        async with db.transaction(desk.console) as connection:
+            cookie = await self.sign_in.by_link(request, desk.gate, connection, request.path_params["link"])
+        if cookie is None:
+            problem = "This link was used already, or its two minutes are over. Sign in with the token."
+            return self._sign_in_page(request, problem=problem, status=401)
+        return self._signed_in(request, cookie, "/console/")
+
+    def _signed_in(self, request: Request, cookie: str, to: str) -> Response:
+        answer = _see(to)
+        answer.set_cookie(value=cookie, **self.sign_in.cookie(request))
+        return answer
+
+    def _sign_in_page(self, request: Request, *, back: str | None = None, problem: str | None = None, status: int = 200) -> Response:
+        context = {**self._bare(request), "back": back, "problem": problem, "is_open": _desk(request).gate.is_open}
+        return self._render.page("sign_in.html", context, status=status)
+
+    def _to_sign_in(self, request: Request, *, back: str | None = None) -> Response:
+        query = request.scope["query_string"].decode("latin-1")
+        asked = back or request.scope["path"] + (f"?{query}" if query else "")
+        return _see("/console/sign-in" if asked == "/console/" else f"/console/sign-in?back={quote(asked, safe='')}")
+
+    async def _sign_out(self, visit: Visit, form: Form, connection: db.Connection) -> Done:
+        await sessions.end(connection, visit.session)
+        await visit.note(connection, "sign out")
+        return Done("", to="/console/sign-in")
+
+    # ─────────────────────────────────────────────────────────────────────────────────────────── what surrounds them
+
+    async def _visit(self, request: Request) -> Visit | None:
+        """Who asks, or None. Raises DatabaseUnavailable within 3 s."""
+        desk = _desk(request)
+        try:
+            async with asyncio.timeout(AWAY_AFTER_S):
+                session: Session | None = await self.sign_in.find(request, desk.gate, desk.console)
+        except TimeoutError:
+            raise DatabaseUnavailable("Postgres did not answer in time") from None
+        self._away_since = None
+        if session is None:
+            return None
+        return Visit(
+            desk=desk,
+            who=session.who,
+            session=session.digest,
+            path=request.scope["path"],
+            parts=request.path_params,
+            query=Query(request.scope["query_string"].decode("latin-1")),
+            zone=_zone(request),
+            theme=_theme(request),
+            now=session.now,
+            notice=None if session.notice is None else json.loads(session.notice),
+        )
+
+    async def _needs(self, visit: Visit) -> Mapping[str, int]:
+        """What needs a person, for the badges: read at most every 2 s for all."""
+        read_at, known = self._attention
+        if time.monotonic() - read_at < ATTENTION_LASTS_S:
+            return known
+        panel: Panel[dict[str, int]] = await visit.panel("what needs you", console.attention(visit.pool))
+        needs = panel.value if panel.value is not None else NO_PROBLEM
+        self._attention = (time.monotonic(), needs)
+        return needs
+
+    def _frame(self, visit: Visit, attention: Mapping[str, int], *, tab: str | None) -> dict[str, Any]:
+        tabs = [(name, said, path, attention.get(badge, 0) if badge else 0) for name, said, path, _, badge in self._tabs]
+        return {
+            "installation": self._name,
+            "visit": visit,
+            "zone": visit.zone,
+            "now": visit.now,
+            "theme": visit.theme,
+            "tabs": tabs,
+            "tab": tab,
+            "keys": [(key, said, path) for _, said, path, key, _ in self._tabs],
+        }
+
+    def _bare(self, request: Request) -> dict[str, Any]:
+        """For pages that nobody has to be signed in for."""
+        return {
+            "installation": self._name,
+            "visit": None,
+            "zone": _zone(request),
+            "now": None,
+            "theme": _theme(request),
+            "tabs": [],
+            "tab": None,
+            "keys": [],
+        }
+
+    def _guarded(self, inner: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+        """Every failure becomes a page; what nobody foresaw is in the log, without a value of the request."""
+
+        async def answer(request: Request) -> Response:
+            try:
+                response = await inner(request)
+            except Refused as refused:
+                response = self._say(request, refused.status, refused.title, refused.detail)
+            except DatabaseUnavailable:
+                response = self._away(request)
+            except Problem as problem:
+                response = self._say(request, problem.status, problem.title, problem.detail or "")
+            except Disconnected:
+                response = Response(status_code=400)
+            except Exception as problem:  # noqa: BLE001 -- a page instead of a broken connection
+                log.error("a page failed", path=request.scope["path"], problem=origin(problem))
+                response = self._say(request, 500, "Something went wrong here", "It is in the log of the receiver.")
+            return response
+
+        return answer
+
+    def _say(self, request: Request, status: int, title: str, detail: str) -> Response:
+        return self._render.page("refused.html", {**self._bare(request), "title": title, "detail": detail}, status=status)
+
+    def _away(self, request: Request) -> Response:
+        """Nothing of it needs the database; the browser asks again every 5 s."""
+        self._away_since = self._away_since or datetime.now(UTC)
+        since = words.clock(self._away_since, _zone(request))
+        headers = {"retry-after": "5"} | ({"refresh": "5"} if request.method == "GET" else {})
+        return self._render.page("away.html", {**self._bare(request), "since": since}, status=503, headers=headers)
+
+    async def _nowhere(self, request: Request) -> Response:
+        visit = await self._visit(request)
+        if visit is None:
+            return self._to_sign_in(request, back="/console/")
+        raise no_such("No page of the console is here.")
+
+    async def _to_overview(self, request: Request) -> Response:
+        return RedirectResponse("/console/", 308)
+
+    async def _static(self, request: Request) -> Response:
+        asset = self._assets.find(request.path_params["file"])
+        if asset is None:
+            return Response(status_code=404)
+        headers = {"cache-control": "public, max-age=31536000, immutable", "x-content-type-options": "nosniff"}
+        return Response(asset.body, headers=headers, media_type=asset.content_type)
+
+
+async def _dismiss(visit: Visit, form: Form, connection: db.Connection) -> Done:
+    await sessions.tell(connection, visit.session, None)
+    return Done("", to=form.back("/console/"))
+
+
+def _foreign(header: str) -> Refused:
+    said = (
+        f"It came with {header}. If this is your own console behind a proxy, set POSTROOM_PUBLIC_URL to its address. Nothing was changed."
+    )
+    return Refused(403, "This form came from another place", said)
+
+
+def _see(path: str) -> Response:
+    return RedirectResponse(path, 303, headers={"cache-control": "no-store", "referrer-policy": "same-origin"})
+
+
+def _desk(request: Request) -> Desk:
+    desk = request.app.desk
+    assert isinstance(desk, Desk)
+    return desk
+
+
+async def _form(request: Request) -> Form:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/x-www-form-urlencoded":
+        raise Refused(415, "This is no form", "Acts of the console are forms; programs use the API, /openapi.json.")
+    return Form(await read_body(request.scope, request.receive, limit_bytes=FORM_LIMIT_BYTES))
+
+
+def _form_id(form: Form) -> UUID:
+    """The one-use id of the form. Raises Refused (422)."""
+    with suppress(ValueError):
+        return UUID(form.text("form") or "")
+    raise Refused(422, "The form has no id", "Load the page again and repeat it. Nothing was changed.")
+
+
+def _zone(request: Request) -> ZoneInfo:
+    """The viewer's zone, as the script found it; UTC without it."""
+    name = unquote(request.cookies.get("postroom-zone", ""))
+    if name and len(name) < 60 and not name.startswith("/") and ".." not in name:
+        with suppress(Exception):  # whatever is wrong with a name that a browser made up
+            return ZoneInfo(name)
+    return ZoneInfo("UTC")
+
+
+def _theme(request: Request) -> str | None:
+    """Light or dark, as the viewer switched it; None: as the system has it."""
+    theme = request.cookies.get("postroom-theme")
+    return theme if theme in ("light", "dark") else None

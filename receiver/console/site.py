@@ -1,0 +1,14 @@
+"""Which pages there are. A new page: its module's SITE in `PAGES`, and an entry in `TABS` if it is one of the navigation.
+
+TABS: name, words, path, the key behind `g`, and which count of outbox.store.console.attention() is its badge.
+"""
+
+from receiver.console.page import Pages
+from receiver.console.pages import audit, overview
+
+PAGES: tuple[Pages, ...] = (overview.SITE, audit.SITE)
+
+TABS: tuple[tuple[str, str, str, str, str | None], ...] = (
+    ("overview", "Overview", "/console/", "o", None),
+    ("audit", "Audit", "/console/audit", "a", None),
+)

@@ -1,0 +1,110 @@
+"""How numbers, durations, sizes and times read on every page. Pure: no clock, no database.
+
+A share is rounded down, so that 100 % is said only of all; of nothing there is no share, but a dash.
+"""
+
+from datetime import datetime, tzinfo
+
+NONE = "–"
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+_DAY_S = 86_400
+
+
+def count(number: int | None) -> str:
+    """18,431."""
+    return NONE if number is None else f"{number:,}"
+
+
+def counted(number: int, *, most: int = 10_000) -> str:
+    """A count that was stopped at `most`: 10,000+."""
+    return f"{most:,}+" if number > most else f"{number:,}"
+
+
+def share(part: int, whole: int) -> str:
+    """Per cent with one decimal, rounded down."""
+    if whole <= 0:
+        return NONE
+    tenths = part * 1000 // whole
+    return "100 %" if tenths == 1000 else f"{tenths // 10}.{tenths % 10} %"
+
+
+def duration(seconds: float | None) -> str:
+    """0.4 ms, 240 ms, 3.2 s, 41 s, 2 m 05 s, 3 h 12 m, 4 d 2 h."""
+    if seconds is None:
+        return NONE
+    if seconds < 0.001:
+        return f"{seconds * 1000:.1f} ms"
+    if round(seconds * 1000) < 1000:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s".replace(".0 s", " s")
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} m {whole % 60:02d} s"
+    if whole < _DAY_S:
+        return f"{whole // 3600} h {whole % 3600 // 60} m"
+    return f"{whole // _DAY_S} d {whole % _DAY_S // 3600} h"
+
+
+def size(number: int | None) -> str:
+    """512 B, 1.2 KiB."""
+    if number is None:
+        return NONE
+    left, unit = float(number), 0
+    while left >= 1023.95 and unit < len(_UNITS) - 1:
+        left, unit = left / 1024, unit + 1
+    return f"{number} B" if unit == 0 else f"{left:.1f} {_UNITS[unit]}"
+
+
+def rate(per_s: float) -> str:
+    """12/s; below one a second 7/min."""
+    return f"{per_s:,.0f}/s" if per_s >= 1 else f"{per_s * 60:,.0f}/min"
+
+
+def plural(number: int, one: str, more: str | None = None) -> str:
+    """1 event, 2 events."""
+    return f"{number:,} {one if number == 1 else more or one + 's'}"
+
+
+def ago(then: datetime, now: datetime) -> str:
+    """41 s ago, in 23 h; a date when it is over 7 days away."""
+    seconds = (now - then).total_seconds()
+    if abs(seconds) > 7 * _DAY_S:
+        return f"{then.day} {then:%b %Y}"
+    if abs(seconds) < 1:
+        return "now"
+    said = _rough(abs(seconds))
+    return f"{said} ago" if seconds > 0 else f"in {said}"
+
+
+def _rough(seconds: float) -> str:
+    """One unit under an hour, so that a list stays calm; two above."""
+    whole = int(seconds)
+    return f"{whole} s" if whole < 60 else f"{whole // 60} m" if whole < 3600 else duration(whole).removesuffix(" 0 m").removesuffix(" 0 h")
+
+
+def exact(then: datetime, zone: tzinfo) -> str:
+    """28 Nov 2026 14:02:11.123 EST."""
+    there = then.astimezone(zone)
+    return f"{there.day} {there:%b %Y %H:%M:%S}.{there.microsecond // 1000:03d} {there.tzname()}"
+
+
+def clock(then: datetime, zone: tzinfo) -> str:
+    """14:02:11."""
+    return f"{then.astimezone(zone):%H:%M:%S}"
+
+
+def cut(text: str, most: int = 32) -> str:
+    """A long key with its middle left out; its ends tell keys apart."""
+    if len(text) <= most:
+        return text
+    tail = (most - 1) // 2
+    return f"{text[: most - 1 - tail]}…{text[-tail:]}"
+
+
+def mask(value: object) -> str:
+    """What a viewer sees of a value: its ends and its length."""
+    text = str(value)
+    return f"{text[0]}…{text[-1]} ({len(text)})" if len(text) >= 8 else f"… ({len(text)})"

@@ -1,0 +1,64 @@
+"""How numbers, durations and times read."""
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from receiver.console import words
+
+NOW = datetime(2026, 11, 28, 19, 2, 11, 123000, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.0004, "0.4 ms"),
+        (0.24, "240 ms"),
+        (0.9996, "1 s"),
+        (3.2, "3.2 s"),
+        (41, "41 s"),
+        (59.7, "1 m 00 s"),
+        (125, "2 m 05 s"),
+        (11_520, "3 h 12 m"),
+        (352_800, "4 d 2 h"),
+        (None, "–"),
+    ],
+)
+def test_durations(seconds: float | None, said: str) -> None:
+    assert words.duration(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "said"),
+    [(991_999, 1_000_000, "99.1 %"), (999_999, 1_000_000, "99.9 %"), (7, 7, "100 %"), (0, 9, "0.0 %"), (0, 0, "–")],
+)
+def test_a_share_is_rounded_down_and_of_nothing_there_is_none(part: int, whole: int, said: str) -> None:
+    assert words.share(part, whole) == said
+
+
+@pytest.mark.parametrize(("number", "said"), [(512, "512 B"), (1229, "1.2 KiB"), (1_048_576, "1.0 MiB"), (None, "–")])
+def test_sizes(number: int | None, said: str) -> None:
+    assert words.size(number) == said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(41, "41 s ago"), (-82_800, "in 23 h"), (0.2, "now"), (190, "3 m ago"), (9 * 86_400, "19 Nov 2026")]
+)
+def test_times_are_relative_for_a_week(seconds: float, said: str) -> None:
+    assert words.ago(NOW - timedelta(seconds=seconds), NOW) == said
+
+
+def test_an_exact_time_names_its_zone() -> None:
+    assert words.exact(NOW, ZoneInfo("America/New_York")) == "28 Nov 2026 14:02:11.123 EST"
+
+
+def test_counts_rates_and_long_keys() -> None:
+    assert (words.count(18431), words.counted(10_001), words.rate(12), words.rate(0.117)) == ("18,431", "10,000+", "12/s", "7/min")
+    assert words.cut("a" * 20 + "b" * 20, 11) == "aaaaa…bbbbb"
+    assert (words.mask("anna@example.com"), words.mask("abc")) == ("a…m (16)", "… (3)")
+    assert (words.plural(1, "event"), words.plural(2, "event"), words.plural(2, "key", "keys of them")) == (
+        "1 event",
+        "2 events",
+        "2 keys of them",
+    )
