@@ -549,7 +549,6 @@ create table outbox.audit (                       -- append-only: who did what
   result jsonb
 );
 
-<<<<<<< HEAD
 -- ─────────────────────────────────────────────────────────────────────────────────────── syncs: schedules and their runs
 
 create table outbox.syncs (                       -- what is pulled or compared on a schedule; each dispatcher writes down those it knows
@@ -646,7 +645,7 @@ create table outbox.wanted (                      -- kinds that are staged only 
   kind    text primary key,
   since   timestamptz not null default now(),
   seen_at timestamptz not null default now()      -- when a dispatcher with a route for it was last there
-=======
+
 -- ─────────────────────────────────────────────────────────────────────────────────────────────────────── the console
 
 create table outbox.sessions (                    -- who is signed in to the console
@@ -669,7 +668,6 @@ create table outbox.sign_in_links (               -- links that sign in once
 create table outbox.sent_forms (                  -- forms of the console that were sent: each acts once
   id uuid primary key,
   at timestamptz not null default now()
->>>>>>> 16f0151 (The console's frame: sessions, roles, forms that act once, pages and acts; the audit log and what needs a person)
 );
 
 -- ──────────────────────────────────────────────────────────────────────────────────────────── crm: what is kept in step

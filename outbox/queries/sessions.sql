@@ -32,3 +32,7 @@ delete from outbox.sign_in_links where digest = $1 and until > now() returning t
 -- name: send_form
 -- a form acts once; zero rows: it was sent before.
 insert into outbox.sent_forms (id) values ($1) on conflict do nothing returning id
+
+-- name: unsend_form
+-- what a form asked for was refused: it may be sent again.
+delete from outbox.sent_forms where id = $1

@@ -47,6 +47,11 @@ async def take_link(connection: Connection | Pool, digest: bytes) -> bytes | Non
     return None if token is None else bytes(token)
 
 
-async def send_form(connection: Connection, form: UUID) -> bool:
-    """Whether this form is sent for the first time; in the transaction of what it does."""
+async def unsend_form(connection: Connection | Pool, form: UUID) -> None:
+    """What it asked for was refused: it may be sent again."""
+    await db.fetch(connection, Q["unsend_form"], form)
+
+
+async def send_form(connection: Connection | Pool, form: UUID) -> bool:
+    """Whether this form is sent for the first time. Committed before what it does, so that no form ever acts twice."""
     return await db.fetchval(connection, Q["send_form"], form) is not None

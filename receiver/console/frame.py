@@ -1,7 +1,7 @@
 """The console's routes: who asks, may they, what do they get. Every page and act goes through here, and every failure becomes a page.
 
     cookie ─▶ session ─▶ role ─▶ GET:  read ─▶ template
-       │                   └──▶ POST: own origin ─▶ form not sent before ─▶ do + audit, one transaction ─▶ 303
+       │                   └──▶ POST: own origin ─▶ form not sent before ─▶ do, with its audit row ─▶ 303
        └─ none: to the sign-in page, and back afterwards
 
 Owns no page: those are in receiver/console/pages, listed in site.py.
@@ -23,7 +23,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from outbox import db
-from outbox.errors import DatabaseUnavailable
+from outbox.errors import DatabaseUnavailable, NotNow
 from outbox.log import get_logger
 from outbox.store import console, sessions
 from receiver.config import ReceiverSettings, Role
@@ -114,7 +114,7 @@ class Console:
                 return self._to_sign_in(request, back=form.back("/console/"))
             strange = foreign(request.headers, public_host=self.sign_in.public_host)
             if strange is not None:
-                await visit.note(visit.pool, "refused", target=visit.path, reason="the form came from another place", header=strange)
+                await visit.actor.note(visit.pool, "refused", target=visit.path, reason="the form came from another place", header=strange)
                 raise _foreign(strange)
             if not visit.who.role.includes(act.role):
                 await self._refuse_viewer(visit)
@@ -125,18 +125,23 @@ class Console:
         return post
 
     async def _once(self, visit: Visit, act: Act, form: Form) -> Done:
-        """Does it, unless this very form did it before."""
+        """Does it, unless this very form did it before. What is refused may be sent again."""
         sent = _form_id(form)
-        async with db.transaction(visit.pool) as connection:
-            if not await sessions.send_form(connection, sent):
-                return Done("", to=form.back("/console/"))  # the notice of the first time stands
-            done = await act.do(visit, form, connection)
-            if done.said:
-                await sessions.tell(connection, visit.session, done.notice())
+        if not await sessions.send_form(visit.pool, sent):
+            return Done("", to=form.back("/console/"))  # the notice of the first time stands
+        try:
+            done = await act.do(visit, form)
+        except NotNow as problem:
+            done = Done(f"{problem} Nothing was changed.", to=form.back("/console/"), good=False)
+        except Exception:
+            await sessions.unsend_form(visit.pool, sent)
+            raise
+        if done.said:
+            await sessions.tell(visit.pool, visit.session, done.notice())
         return done
 
     async def _refuse_viewer(self, visit: Visit) -> None:
-        await visit.note(visit.pool, "refused", target=visit.path, reason="needs the role operator")
+        await visit.actor.note(visit.pool, "refused", target=visit.path, reason="needs the role operator")
         raise Refused(403, "Not with this token", "This needs the operator role; you are signed in as a viewer. Nothing was changed.")
 
     # ─────────────────────────────────────────────────────────────────────────────────────────── signing in and out
@@ -188,9 +193,10 @@ class Console:
         asked = back or request.scope["path"] + (f"?{query}" if query else "")
         return _see("/console/sign-in" if asked == "/console/" else f"/console/sign-in?back={quote(asked, safe='')}")
 
-    async def _sign_out(self, visit: Visit, form: Form, connection: db.Connection) -> Done:
-        await sessions.end(connection, visit.session)
-        await visit.note(connection, "sign out")
+    async def _sign_out(self, visit: Visit, form: Form) -> Done:
+        async with db.transaction(visit.pool) as connection:
+            await sessions.end(connection, visit.session)
+            await visit.actor.note(connection, "sign out")
         return Done("", to="/console/sign-in")
 
     # ─────────────────────────────────────────────────────────────────────────────────────────── what surrounds them
@@ -303,8 +309,8 @@ class Console:
         return Response(asset.body, headers=headers, media_type=asset.content_type)
 
 
-async def _dismiss(visit: Visit, form: Form, connection: db.Connection) -> Done:
-    await sessions.tell(connection, visit.session, None)
+async def _dismiss(visit: Visit, form: Form) -> Done:
+    await sessions.tell(visit.pool, visit.session, None)
     return Done("", to=form.back("/console/"))
 
 

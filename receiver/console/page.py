@@ -1,7 +1,7 @@
 """What a page and an act are. To add one, see docs/console.md.
 
     GET   Page   read(visit) -> context   rendered with its template
-    POST  Act    do(visit, form, connection) -> Done   in one transaction with its audit rows, then 303 to a page that tells
+    POST  Act    do(visit, form) -> Done     calls outbox.operators, or writes in a transaction with its audit row; then 303
 
 A page reads and changes nothing; an act changes and shows nothing.
 """
@@ -14,10 +14,10 @@ from typing import Any, Generic, TypeVar
 from urllib.parse import parse_qsl
 from zoneinfo import ZoneInfo
 
-from outbox.db import Connection, Pool
+from outbox.db import Pool
 from outbox.errors import DatabaseUnavailable, PostroomError
 from outbox.log import get_logger
-from outbox.store import audit
+from outbox.operators import Actor
 from receiver.auth import Operator
 from receiver.config import Role
 from receiver.console.asked import Query
@@ -74,6 +74,11 @@ class Visit:
         return self.desk.console
 
     @property
+    def actor(self) -> Actor:
+        """Who asks, as outbox.operators and the audit want it."""
+        return Actor(self.who.name, "console")
+
+    @property
     def may_act(self) -> bool:
         """Whether who asks is an operator."""
         return self.who.role is Role.OPERATOR
@@ -99,13 +104,6 @@ class Visit:
         if not (text.isascii() and text.isdigit() and len(text) <= 16 and 1 <= int(text) <= 2**53 - 1):
             raise no_such("Ids are whole numbers; this is none.")
         return int(text)
-
-    async def note(
-        self, connection: Connection | Pool, what: str, *, target: object = None, reason: str | None = None, **result: object
-    ) -> None:
-        """Writes the act into the audit, in the caller's transaction."""
-        on = None if target is None else str(target)
-        await audit.write(connection, who=self.who.name, via="console", what=what, target=on, reason=reason, result=result or None)
 
 
 class Form:
@@ -176,10 +174,10 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """Something to do, in a transaction that the frame opens and commits."""
+    """Something to do. Its form acts once; NotNow becomes a notice that nothing was changed."""
 
     path: str
-    do: Callable[[Visit, Form, Connection], Awaitable[Done]]
+    do: Callable[[Visit, Form], Awaitable[Done]]
     role: Role = Role.OPERATOR
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from outbox.db import Connection
+from outbox.errors import NotNow
 from outbox.store import audit
 from outbox.testing import Postroom
 from receiver.config import Role
@@ -91,8 +91,11 @@ async def _read(visit: Visit) -> Mapping[str, Any]:
     raise ValueError("secret of a row")
 
 
-async def _count(visit: Visit, form: Form, connection: Connection) -> Done:
-    await visit.note(connection, "count", target="it", reason=form.needed("reason"))
+async def _count(visit: Visit, form: Form) -> Done:
+    reason = form.needed("reason")
+    if reason == "too late":
+        raise NotNow("It is over.")
+    await visit.actor.note(visit.pool, "count", target="it", reason=reason)
     return Done("Counted <b>it</b>.", to=form.back("/console/audit"), link=("Look", "/console/audit?what=count"))
 
 
@@ -133,6 +136,9 @@ async def test_an_act_that_is_refused_changes_nothing_and_may_be_sent_again(post
         assert (await visitor.act("/console/count", form=form)).status_code == 422
         assert (await visitor.send("/console/count", {"reason": "x"})).status_code == 422  # no id
         assert (await visitor.act("/console/count", form=form, reason="x")).status_code == 303
+        assert await _counts(postroom) == 1
+        await visitor.act("/console/count", reason="too late")
+        assert "It is over. Nothing was changed." in await visitor.page("/console/audit")
     assert await _counts(postroom) == 1
 
 

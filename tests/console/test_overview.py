@@ -17,7 +17,9 @@ async def test_what_does_not_flow_and_what_died_needs_a_person(postroom: Postroo
     event = await postroom.value("select outbox.stage('thing.done', '{}')")
     await postroom.pool.execute("delete from outbox.pending")
     await postroom.pool.execute(
-        "insert into outbox.dead (event_id, lane, urgency, attempt, fingerprint, reason) values ($1, $1, 0, 3, 'cafe', 'field <b> is wrong')", event
+        "insert into outbox.dead (event_id, lane, urgency, attempt, fingerprint, reason) values ($1, $1, 0, 3, 'cafe', $2)",
+        event,
+        "field <b> is wrong",
     )
     await destinations.pause(postroom.pool, "notion", why="schema change", by="ben")
     async with operating(postroom) as visitor:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from outbox.db import Record
 from outbox.store import console, dead, destinations, events, handshakes, lanes, workers
 from receiver.console import words
 from receiver.console.page import Page, Pages, Visit
@@ -52,15 +53,10 @@ async def read(visit: Visit) -> Mapping[str, Any]:
 
 
 async def _needs(visit: Visit) -> list[Need]:
-    groups, stopped, held, tokens = [
-        await reading
-        for reading in (
-            dead.groups(visit.pool, limit=MOST_GROUPS),
-            destinations.every(visit.pool),
-            lanes.held(visit.pool),
-            handshakes.every(visit.pool, SOURCE),
-        )
-    ]
+    groups = await dead.groups(visit.pool, limit=MOST_GROUPS)
+    stopped = await destinations.every(visit.pool)
+    held = await lanes.held(visit.pool)
+    tokens = await handshakes.every(visit.pool, SOURCE)
     needs = [
         Need(
             "dead",
@@ -82,7 +78,7 @@ async def _needs(visit: Visit) -> list[Need]:
     return needs
 
 
-def stands(row: Mapping[str, Any]) -> str:
+def stands(row: Record) -> str:
     """Why a destination does not flow, in words."""
     match row["state"]:
         case "paused":
