@@ -645,6 +645,7 @@ create table outbox.wanted (                      -- kinds that are staged only 
   kind    text primary key,
   since   timestamptz not null default now(),
   seen_at timestamptz not null default now()      -- when a dispatcher with a route for it was last there
+);
 
 -- ─────────────────────────────────────────────────────────────────────────────────────────────────────── the console
 
