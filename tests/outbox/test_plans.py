@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 
+from outbox.db import Connection
+from outbox.errors import DatabaseUnavailable
 from outbox.store import dead, plans
 from outbox.store.dead import Filter
 from outbox.store.plans import Act
@@ -248,3 +250,27 @@ async def test_old_plans_are_dropped_and_those_under_way_are_kept(postroom: Post
         await plans.prune(upkeep, older_than_days=90)
     assert [row["id"] for row in await plans.find(postroom.pool)] == [kept]
     assert dropped != kept
+
+
+async def test_a_portion_is_sent_and_written_down_together_or_neither(postroom: Postroom, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever dies between the two leaves the plan as it was, for the next."""
+    retry = dead.retry
+
+    async def die(connection: Connection, ids: Sequence[int], *, by: str) -> list[int]:
+        await retry(connection, ids, by=by)
+        raise DatabaseUnavailable("the line was cut")
+
+    async with worker(postroom) as me:
+        await buried(postroom, me, 3)
+        plan_id = await planned(postroom)
+        async with postroom.pool.acquire() as person:
+            await plans.start(person, plan_id, canary=True, alone=False, leave_out=False)
+        with monkeypatch.context() as patched:
+            patched.setattr(dead, "retry", die)
+            with pytest.raises(DatabaseUnavailable):
+                await plans.advance(postroom.pool, plan_id)
+        assert (await postroom.totals())["dead"] == 3
+        assert await plans.tally(postroom.pool, plan_id) == {"waits": 3}
+        assert await plans.advance(postroom.pool, plan_id)
+        assert await bulk(me) == 1
+        assert await moved(postroom, plan_id) == "resting"
