@@ -117,7 +117,7 @@ order by n.id
 
 -- name: done_after
 -- read only: how many of the newest 20 events of a lane above id $2 are done.
-select count(*)::int from (select outbox.in_lane($1, 9223372036854775807, $2 + 1, 20) id) n
+select count(*)::int from (select outbox.in_lane($1, 9223372036854775807, $2::bigint + 1, 20) id) n
 cross join lateral (select s.state from outbox.states(array[n.id]) s offset 0) s where s.state = 'done'
 
 -- name: notify

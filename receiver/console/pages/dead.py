@@ -1,0 +1,144 @@
+"""Dead letters by cause; one cause with what to do; and plans, which retry or discard many and show how far they are."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from outbox import causes, operators
+from outbox.db import Record
+from outbox.store import dead, plans
+from outbox.store.dead import Filter
+from outbox.store.plans import Act as PlanAct
+from receiver.console.page import Act, Done, Form, Page, Pages, Visit, no_such
+
+PATH, PLANS = "/console/dead", "/console/retries"
+TYPED_OVER = 1000  # a retry of more asks for the number; so does any discard of more than one
+
+
+async def read(visit: Visit) -> Mapping[str, Any]:
+    """Causes, the newest death first."""
+    kind, destination, noted = visit.query.text("kind"), visit.query.text("dest"), visit.query.text("note")
+    found = await visit.panel("dead letters", causes.groups(visit.pool))
+    every = found.value or []
+    rows = [
+        row
+        for row in every
+        if kind in (None, row["kind"]) and destination in (None, row["destination"]) and (noted is None or row["note"] is not None)
+    ]
+    return {
+        "found": found,
+        "rows": rows,
+        "total": sum(row["dead"] for row in every),
+        "kinds": sorted({row["kind"] for row in every}),
+        "destinations": sorted({row["destination"] for row in every if row["destination"]}),
+        "kind": kind,
+        "destination": destination,
+        "noted": noted,
+        "moment": datetime.fromisoformat,
+        "plans": await plans.find(visit.pool, limit=5),
+    }
+
+
+async def read_group(visit: Visit) -> Mapping[str, Any]:
+    """One cause: what its letters share, which steps are done, and the letters."""
+    name, before = visit.parts["group"], visit.query.whole("before")
+    group = await causes.group(visit.pool, name)
+    if group is None:
+        raise no_such("Nothing is dead of this cause now: its letters were retried or discarded.")
+    letters = await visit.panel("the letters", dead.find(visit.pool, Filter(group=name), before=before, limit=51))
+    rows = (letters.value or [])[:50]
+    path = f"{PATH}/{name}"
+    return {
+        "group": group,
+        "letters": letters,
+        "rows": rows,
+        "moment": datetime.fromisoformat,
+        "older": visit.query.url(path, before=rows[-1]["id"]) if len(letters.value or []) > len(rows) else None,
+        "newest": visit.query.url(path, before=None) if before else None,
+    }
+
+
+async def read_plan(visit: Visit) -> Mapping[str, Any]:
+    """A plan with its progress."""
+    plan_id = visit.part_id()
+    plan = await operators.plan_told(visit.pool, plan_id)
+    if plan is None:
+        raise no_such(f"There is no plan {plan_id}; it never was, or is past its days.")
+    paused = next((one for one in plan["destinations"] if one["state"] == operators.PAUSED), None)
+    return {
+        "plan": plan,
+        "events": await plans.events(visit.pool, plan_id, limit=100),
+        "became": plans.BECAME,
+        "moment": datetime.fromisoformat,
+        "why_not": f"{paused['name']} is paused; its events would only wait" if paused and plan["act"] == PlanAct.RETRY else None,
+        "must_type": _must_type(plan),
+    }
+
+
+def _must_type(plan: Record | Mapping[str, Any]) -> bool:
+    return bool(plan["events"] > (TYPED_OVER if plan["act"] == PlanAct.RETRY else 1))
+
+
+async def make(visit: Visit, form: Form) -> Done:
+    """A plan for one cause, or for ticked letters."""
+    act = PlanAct.DISCARD if form.text("act") == PlanAct.DISCARD else PlanAct.RETRY
+    reason = form.needed("reason", most=400) if act is PlanAct.DISCARD else None
+    ids = [int(value) for value in form.many("event") if value.isascii() and value.isdigit() and len(value) <= 16]
+    group = form.text("group")
+    which = Filter(group=group) if group and not ids else Filter()
+    if not group and not ids:
+        return Done("Nothing is ticked: nothing was planned.", form.back(PATH), good=False)
+    made = await operators.make_plan(visit.pool, visit.actor, which, act=act, ids=ids or None, reason=reason)
+    return Done(f"Plan {made} is stored. Nothing was sent yet.", f"{PLANS}/{made}")
+
+
+async def start(visit: Visit, form: Form) -> Done:
+    """Begins it; a dispatcher carries it on."""
+    plan_id = _plan(form)
+    plan = await plans.one(visit.pool, plan_id)
+    if plan is not None and _must_type(plan) and form.whole("number", low=0, high=plans.MOST_EVENTS) != plan["events"]:
+        return Done(f"The number does not fit: {plan['events']} was to be typed. Nothing was started.", f"{PLANS}/{plan_id}", good=False)
+    flags = {name: form.text(name) is not None for name in ("alone", "leave_out")}
+    await operators.start_plan(visit.pool, visit.actor, plan_id, canary=form.text("portions") is None, **flags)
+    return Done(f"Plan {plan_id} began.", f"{PLANS}/{plan_id}")
+
+
+async def go_on(visit: Visit, form: Form) -> Done:
+    """The next portion."""
+    plan_id = _plan(form)
+    await operators.continue_plan(visit.pool, visit.actor, plan_id, alone=form.text("alone") is not None)
+    return Done(f"Plan {plan_id} goes on.", f"{PLANS}/{plan_id}")
+
+
+async def stop(visit: Visit, form: Form) -> Done:
+    """No portion more."""
+    plan_id = _plan(form)
+    await operators.stop_plan(visit.pool, visit.actor, plan_id)
+    return Done(f"Plan {plan_id} sends nothing more; what was sent goes on.", f"{PLANS}/{plan_id}")
+
+
+async def note(visit: Visit, form: Form) -> Done:
+    """What is known about a cause."""
+    group = form.needed("group", most=100)
+    await operators.write_note(visit.pool, visit.actor, group, form.text("note", most=4000) or "")
+    return Done("The note is kept.", f"{PATH}/{group}")
+
+
+def _plan(form: Form) -> int:
+    return form.whole("plan", low=1, high=2**53 - 1) or 0
+
+
+SITE = Pages(
+    pages=(
+        Page(PATH, "dead.html", read, tab="dead"),
+        Page(PATH + "/{group}", "dead_group.html", read_group, tab="dead"),
+        Page(PLANS + "/{id}", "plan.html", read_plan, tab="dead"),
+    ),
+    acts=(
+        Act("/console/acts/plan", make),
+        Act("/console/acts/plan/start", start),
+        Act("/console/acts/plan/continue", go_on),
+        Act("/console/acts/plan/stop", stop),
+        Act("/console/acts/note", note),
+    ),
+)

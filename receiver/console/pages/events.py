@@ -1,0 +1,223 @@
+"""Events: found by filters that the URL holds, newest first; and one of them with everything that explains it."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from outbox import finding, operators
+from outbox.event import Mark, State
+from outbox.store import events, find, routes, search
+from outbox.store.search import Found, Wanted
+from outbox.timeline import story
+from receiver.config import Role
+from receiver.console import words
+from receiver.console.page import Act, Done, Download, Form, Page, Pages, Visit, no_such
+
+PATH = "/console/events"
+MOST_IN_CSV = 10_000
+CHIPS: Mapping[str, str] = {
+    "state": "State",
+    "why": "Why",
+    "kind": "Kind",
+    "source": "Source",
+    "dest": "Destination",
+    "lane": "Lane",
+    "key": "Key",
+    "err": "Group",
+}
+NO_KIND = "-"  # no kind has this name: a destination that no kind calls finds nothing
+
+
+class Since(StrEnum):
+    """How far back; the default is left out of the URL."""
+
+    HOUR = "1h"
+    DAY = "24h"
+    WEEK = "7d"
+    MONTH = "30d"
+    EVER = "all"
+
+
+SPANS: Mapping[Since, timedelta | None] = {
+    Since.HOUR: timedelta(hours=1),
+    Since.DAY: timedelta(hours=24),
+    Since.WEEK: timedelta(days=7),
+    Since.MONTH: timedelta(days=30),
+    Since.EVER: None,
+}
+
+
+async def read(visit: Visit) -> Mapping[str, Any]:
+    """A page of events, with how far was looked."""
+    query, since = visit.query, visit.query.choice("since", Since) or Since.DAY
+    known = await routes.every(visit.pool)
+    wanted, before = _wanted(visit, since, known), query.whole("before")
+    limit = query.whole("n", low=20, high=200) or 50
+    found = await visit.panel("events", search.find(visit.pool, wanted, before=before, limit=limit, known_sources=_sources(visit)))
+    page = found.value or Found()
+    is_named = wanted.key is not None or wanted.lane is not None
+    return {
+        "found": found,
+        "page": page,
+        "rows": page.rows,
+        "wanted": wanted,
+        "since": since,
+        "spans": list(Since),
+        "states": list(State),
+        "marks": list(Mark),
+        "kinds": sorted(known),
+        "destinations": sorted({row["destination"] for row in known.values() if row["destination"]}),
+        "destination": query.text("dest"),
+        "chips": _chips(visit),
+        "older": query.url(PATH, before=page.next_before) if page.next_before else None,
+        "newest": query.url(PATH, before=None) if before else None,
+        "csv": query.url(f"{PATH}.csv", before=None),
+        "moment": datetime.fromisoformat,
+        "absence": await finding.absence(visit.pool) if is_named and not page.rows and found.value is not None else None,
+    }
+
+
+def _wanted(visit: Visit, since: Since, known: Mapping[str, Any]) -> Wanted:
+    query, span = visit.query, SPANS[since]
+    kinds, destination = query.many("kind"), query.text("dest")
+    if destination is not None:
+        calling = [kind for kind, row in known.items() if row["destination"] == destination]
+        kinds = [kind for kind in calling if not kinds or kind in kinds] or [NO_KIND]
+    return Wanted(
+        sources=query.many("source"),
+        kinds=kinds,
+        lane=query.text("lane"),
+        key=query.text("key"),
+        states=[str(state) for state in query.choices("state", State)],
+        marks=[str(mark) for mark in query.choices("why", Mark)],
+        group=query.text("err"),
+        text=query.text("q") if visit.who.role is Role.OPERATOR else None,
+        since=query.moment("from") or (None if span is None else visit.now - span),
+        until=query.moment("until"),
+    )
+
+
+def _chips(visit: Visit) -> list[tuple[str, str]]:
+    """Each filter in force, with the page without it."""
+    return [
+        (f"{said}: {', '.join(values)}", visit.query.url(PATH, without=[name, "before"]))
+        for name, said in CHIPS.items()
+        if (values := visit.query.many(name))
+    ]
+
+
+def _sources(visit: Visit) -> list[str]:
+    return sorted({"app", *(door.source.name for door in visit.desk.webhooks.doors.values())})
+
+
+async def download(visit: Visit) -> tuple[str, bytes]:
+    """What the filters find, without payloads. A cell that a spreadsheet would run as a formula gets an apostrophe."""
+    wanted = _wanted(visit, visit.query.choice("since", Since) or Since.DAY, await routes.every(visit.pool))
+    found = await search.find(visit.pool, wanted, limit=MOST_IN_CSV, known_sources=_sources(visit))
+    columns = ("id", "staged_at", "source", "kind", "key", "lane", "state", "why", "attempts", "changed_at")
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    for row in found.rows:
+        writer.writerow([_cell(row[name]) for name in columns])
+    return "events.csv", text.getvalue().encode()
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    text = "" if value is None else str(value)
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+
+
+async def read_one(visit: Visit) -> Mapping[str, Any]:
+    """The why page."""
+    event_id = visit.part_id()
+    told = await story(visit.pool, event_id)
+    if told is None:
+        raise no_such(await events.missing(visit.pool, event_id))
+    row = await events.one(visit.pool, event_id)
+    assert row is not None
+    later = await events.done_after(visit.pool, told["lane"], event_id) if told["lane"] and "retry" in told["may"] else 0
+    return {"event": told, "later": later, "payload": _masked(bytes(row["payload"])), "moment": datetime.fromisoformat}
+
+
+def _masked(payload: bytes) -> str:
+    """Keys, types and lengths of a payload, as everybody may see it."""
+    try:
+        return json.dumps(_mask(json.loads(payload)), indent=1, ensure_ascii=False)[:20_000]
+    except (ValueError, RecursionError):
+        return f"no JSON, {words.size(len(payload))}"
+
+
+def _mask(value: Any) -> Any:
+    match value:
+        case dict():
+            return {name: _mask(inner) for name, inner in value.items()}
+        case list():
+            return [_mask(inner) for inner in value[:20]]
+        case bool() | None:
+            return value
+        case int() | float():
+            return f"number, {len(str(value))} digits"
+    return words.mask(value)
+
+
+async def read_payload(visit: Visit) -> Mapping[str, Any]:
+    """The exact bytes; the look is in the audit before they are read."""
+    event_id = visit.part_id()
+    payload = await operators.payload(visit.pool, visit.actor, event_id)
+    if payload is None:
+        raise no_such(await events.missing(visit.pool, event_id))
+    return {"event_id": event_id, "payload": payload.decode("utf-8", "replace"), "bytes": len(payload)}
+
+
+async def replay(visit: Visit, form: Form) -> Done:
+    """Done or skipped becomes pending."""
+    event_id = form.whole("event", low=1, high=2**53 - 1) or 0
+    await operators.replay(visit.pool, visit.actor, event_id)
+    return Done(f"#{event_id} is in the queue again.", f"{PATH}/{event_id}")
+
+
+async def retry(visit: Visit, form: Form) -> Done:
+    """One dead letter becomes pending."""
+    event_id = form.whole("event", low=1, high=2**53 - 1) or 0
+    await operators.retry(visit.pool, visit.actor, event_id)
+    return Done(f"#{event_id} is retried.", form.back(f"{PATH}/{event_id}"), link=("View", f"{PATH}/{event_id}"))
+
+
+async def discard(visit: Visit, form: Form) -> Done:
+    """One dead letter becomes skipped."""
+    event_id = form.whole("event", low=1, high=2**53 - 1) or 0
+    await operators.discard(visit.pool, visit.actor, event_id, reason=form.needed("reason", most=400))
+    return Done(f"#{event_id} is discarded.", form.back(f"{PATH}/{event_id}"), link=("View", f"{PATH}/{event_id}"))
+
+
+async def lead(visit: Visit, form: Form) -> Done:
+    """Find: what was typed is in no URL, only where it leads."""
+    led = await find.lead(visit.pool, form.needed("text", most=400), known_sources=_sources(visit))
+    if led.ids:
+        return Done("Found.", f"{PATH}/{led.ids[0]}")
+    if (lane := next((lane for lane in led.lanes if lane.newest is not None), None)) is not None:
+        return Done(f"Found {words.plural(len(led.lanes), 'lane')}.", visit.query.url(PATH, lane=lane.name, since=Since.EVER))
+    return Done("No event of it is known here. Look below at what was turned away.", f"{PATH}?since=24h", good=False)
+
+
+SITE = Pages(
+    pages=(
+        Page(PATH, "events.html", read, tab="events"),
+        Page(PATH + "/{id}", "event.html", read_one, tab="events"),
+        Page(PATH + "/{id}/payload", "payload.html", read_payload, tab="events", role=Role.OPERATOR),
+    ),
+    acts=(
+        Act("/console/acts/replay", replay),
+        Act("/console/acts/retry", retry),
+        Act("/console/acts/discard", discard),
+        Act("/console/find", lead, role=Role.VIEWER),
+    ),
+    downloads=(Download(f"{PATH}.csv", download),),
+)

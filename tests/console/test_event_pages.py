@@ -1,0 +1,129 @@
+"""The pages of events, dead letters, plans and lanes: what they show, and that each act does what it says."""
+
+import re
+
+from outbox import Event
+from outbox.testing import Drain, Postroom
+from tests.console.visiting import looking, operating
+from tests.outbox.engine import put, worker
+from tests.receiver.test_api_dead_letters import DYING
+from tests.receiver.test_api_events import stage_all
+
+
+async def test_events_are_listed_filtered_and_downloaded(postroom: Postroom) -> None:
+    first = (await put(postroom, "chair:1", kind="test.one"))[0]
+    second = (await put(postroom, "chair:2", kind="test.two"))[0]
+    async with looking(postroom) as visitor:
+        page = await visitor.page("/console/events")
+        filtered = await visitor.page("/console/events?kind=test.one&stat=ded")
+        csv = (await visitor.get("/console/events.csv?kind=test.two")).text
+        nothing = await visitor.page("/console/events?lane=nowhere")
+    assert page.index(f"#{second}") < page.index(f"#{first}")
+    assert f"#{second}" not in filtered
+    assert "ignored: stat=ded" in filtered
+    assert "Kind: test.one ×" in filtered
+    assert [line.partition(",")[0] for line in csv.split()] == ["id", str(second)]
+    assert "No event matches this filter in the last 24h" in nothing.replace("1 ", "")
+    assert "The sender may never have sent it" in nothing
+
+
+async def test_an_event_says_why_and_a_viewer_sees_masks(postroom: Postroom) -> None:
+    event_id = await postroom.value("""select outbox.stage('test.one', '{"name": "Ada Lovelace", "n": 42}', lane => 'chair:1')""")
+    async with looking(postroom) as visitor:
+        page = await visitor.page(f"/console/events/{event_id}")
+        refused = await visitor.get(f"/console/events/{event_id}/payload")
+        unknown = await visitor.get("/console/events/77")
+    assert "It is ready: the next free worker takes it." in page
+    assert "Lovelace" not in page
+    assert "A…e (12)" in page
+    assert "needs the operator role" in page
+    assert refused.status_code == 403
+    assert unknown.status_code == 404
+    assert "Event 77 is unknown here" in unknown.text
+    async with operating(postroom) as visitor:
+        assert "Ada Lovelace" in await visitor.page(f"/console/events/{event_id}/payload")
+    assert await postroom.value("select count(*) from outbox.audit where what = 'show payload' and via = 'console'") == 1
+
+
+async def test_a_group_is_planned_started_and_stopped(postroom: Postroom, drain: Drain) -> None:
+    await stage_all(postroom, *(Event("test.phone", {"n": n, "kind": "x"}, lane=f"lane-{n}") for n in range(3)))
+    await drain(DYING)
+    group = await postroom.value("select fingerprint from outbox.dead limit 1")
+    async with operating(postroom) as visitor:
+        groups = await visitor.page("/console/dead")
+        assert "test.phone: no phone" in groups
+        one = await visitor.page(f"/console/dead/{group}")
+        assert "3 dead, 3 lanes" in one
+        assert "Same in all kind Different n" in one
+        await visitor.act("/console/acts/note", group=group, note="letters in the phone")
+        assert "letters in the phone" in await visitor.page("/console/dead")
+        made = await visitor.act("/console/acts/plan", group=group)
+        path = made.headers["location"]
+        plan = int(re.sub(r"\D", "", path))
+        shown = await visitor.page(path)
+        assert "retry 3 dead letters" in shown
+        assert "waits 3 adds up to 3 of 3" in shown
+        await visitor.act("/console/acts/plan/start", plan=str(plan))
+        assert "under way 1" in await visitor.page(path)
+        await visitor.act("/console/acts/plan/stop", plan=str(plan))
+        assert "stopped by otto" in await visitor.page(path)
+    acts = [row["what"] for row in await postroom.rows("select what from outbox.audit where via = 'console' order by id")]
+    assert acts[-4:] == ["note on group", "plan retry", "start plan", "stop plan"]
+
+
+async def test_a_dead_letter_says_what_a_retry_would_mean_and_is_retried(postroom: Postroom, drain: Drain) -> None:
+    [event_id] = await stage_all(postroom, Event("test.phone", {}, lane="chair:1"))
+    await drain(DYING)
+    await put(postroom, "chair:1", kind="test.unheard")
+    await drain(DYING)
+    await postroom.pool.execute("update outbox.attempts set outcome = 'd' where outcome = 's'")
+    async with operating(postroom) as visitor:
+        page = await visitor.page(f"/console/events/{event_id}")
+        assert "It is a dead letter after the first attempt: no phone." in page
+        assert "1 newer event of this lane is done; this one applies only if it is newer." in page
+        await visitor.act("/console/acts/retry", event=str(event_id))
+        again = await visitor.act("/console/acts/retry", event=str(event_id))
+        assert "Only a dead letter is retried" in await visitor.page(again.headers["location"])
+    assert await postroom.value("select count(*) from outbox.audit where what = 'retry'") == 1
+
+
+async def test_a_discard_of_many_asks_for_the_number(postroom: Postroom, drain: Drain) -> None:
+    await stage_all(postroom, *(Event("test.phone", {}) for _ in range(2)))
+    await drain(DYING)
+    group = await postroom.value("select fingerprint from outbox.dead limit 1")
+    async with operating(postroom) as visitor:
+        made = await visitor.act("/console/acts/plan", group=group, act="discard", reason="known")
+        plan = re.sub(r"\D", "", made.headers["location"])
+        await visitor.act("/console/acts/plan/start", plan=plan, number="3")
+        assert (await postroom.totals())["dead"] == 2
+        await visitor.act("/console/acts/plan/start", plan=plan, number="2")
+    assert await postroom.totals() == {"accepted": 2, "pending": 0, "done": 0, "skipped": 2, "dead": 0}
+
+
+async def test_a_held_lane_is_shown_and_its_head_acted_on(postroom: Postroom) -> None:
+    head, _ = await put(postroom, "chair:1", 2)
+    async with worker(postroom) as me:
+        await me.retry(*await me.claim(), delay_s=3600, why="ghl answered 503")
+    async with operating(postroom) as visitor:
+        page = await visitor.page("/console/lanes")
+        assert "chair:1" in page
+        assert "1 waiting" in page
+        lane = await visitor.page("/console/lanes/one?lane=chair%3A1")
+        assert f"held by #{head}, 1 behind it" in lane
+        await visitor.act("/console/acts/bury", event=str(head), reason="stuck")
+        assert "free" in await visitor.page("/console/lanes/one?lane=chair%3A1")
+        assert "No lane is held." in await visitor.page("/console/lanes")
+    assert (await postroom.totals())["dead"] == 1
+
+
+async def test_finding_leads_to_the_event_and_says_nothing_in_the_url(postroom: Postroom) -> None:
+    (event_id,) = await put(postroom, "ghl:contact:c1")
+    await postroom.pool.execute(
+        "insert into crm.contacts (ghl_contact_id, email, changed_at, content_hash) values ('c1', 'ada@example.com', now(), '')"
+    )
+    async with looking(postroom) as visitor:
+        by_id = await visitor.act("/console/find", text=f"#{event_id}")
+        by_mail = await visitor.act("/console/find", text="ada@example.com")
+    assert by_id.headers["location"] == f"/console/events/{event_id}"
+    assert "lane=ghl%3Acontact%3Ac1" in by_mail.headers["location"]
+    assert "ada" not in by_mail.headers["location"]
