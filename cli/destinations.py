@@ -18,8 +18,10 @@ from outbox.db import Pool
 from outbox.store import destinations, lanes
 from outbox.timeline import iso
 
-KNOWN = sorted({route.destination for route in ROUTES.values() if route.destination is not None} - {"ghl-oauth"})
-ACCOUNT = re.compile(r"ghl:[A-Za-z0-9_-]{1,64}|ghl-oauth")  # a connected location, and the door by which they come
+KNOWN = sorted({route.destination for route in ROUTES.values() if route.destination is not None} - {"ghl-oauth", "alert"})
+ACCOUNT = re.compile(
+    r"(?:ghl|alert):[A-Za-z0-9_-]{1,64}|ghl-oauth"
+)  # a connected location, a URL for alerts, the door by which locations come
 
 app = typer.Typer(invoke_without_command=True)
 

@@ -5,7 +5,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
+from dispatcher.clients import channels
 from dispatcher.clients.accounts import GhlAccounts, location_of
+from dispatcher.clients.channels import Channels
 from dispatcher.clients.ghl import GhlClient
 from dispatcher.clients.google_accounts import GoogleAccounts, user_name, user_of
 from dispatcher.clients.google_people import GooglePeople
@@ -45,6 +47,7 @@ class Services:
     own: Mapping[str, object] = field(default_factory=dict)  # clients of the user's own modules; None: its module says it is not set up
     google: GoogleAccounts | None = None
     phorest: PhorestClient | None = None
+    channels: Channels | None = None  # None: nowhere
 
     def has(self, destination: str | None) -> bool:
         """Whether a destination can be called; those without a client here are the handlers' own affair."""
@@ -67,6 +70,8 @@ class Services:
         """Whom this event's handler calls: the route's destination; of several accounts of one provider the event's own."""
         if route.destination == "google":
             return user_name(user_of(event))
+        if route.destination == channels.PREFIX:
+            return event.lane
         if route.destination != "ghl" or self.accounts is None:
             return route.destination
         return self.accounts.destination_of(location_of(event))
@@ -94,7 +99,7 @@ class Transaction:
                 end = context.end("s", reason_of(outcome))
         if context.event.id not in await lanes.finish(self.connection, [end], worker=context.worker):
             raise OwnershipLost(f"event {context.event.id} is no longer held by worker {context.worker}")
-        self.settled = True
+        self.settled = context.settled_by(end)
         return Settled(outcome)
 
 
@@ -195,6 +200,11 @@ class Context:
         """The settlement of this run as done ('d') or skipped ('s')."""
         running = self._running
         return End(running.event, self._lease.clock.at(running.started), running.took_ms(), code, note, running.followers)
+
+    def settled_by(self, end: End) -> bool:
+        """Notes down how its transaction settles it. True."""
+        self._running.end = end
+        return True
 
     def marker(self, step: str) -> str:
         """What a step leaves at the far side, so that it is found there again: `postroom:<event>/<step>`.

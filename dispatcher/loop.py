@@ -326,6 +326,7 @@ class Loop:
         settlement = await self._executor.run(running)
         running.is_settling = True
         if settlement is None:
+            self._settler.committed(running.end)
             self.ended([running.event.id])
             return
         if isinstance(settlement, Wait) and settlement.delay_s is not None:

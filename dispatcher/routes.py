@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 from dispatcher.context import Context
 from dispatcher.handlers import (
+    alerts,
     appointments,
     ghl_appointments,
     ghl_contacts,
@@ -93,6 +94,9 @@ ROUTES: Mapping[str, Route] = {
     "phorest.staff": Route(phorest_people.send_staff, destination="ghl", coalesce="phorest.staff"),
     "phorest.product": Route(phorest_extras.send_product, destination="ghl", coalesce="phorest.product"),
     "phorest.undo": Route(phorest_undoing.undo, destination="ghl"),
+    "alert.raised": Route(alerts.told_everywhere),
+    "alert.cleared": Route(alerts.told_everywhere),
+    "alert.deliver": Route(alerts.told, destination="alert", deadline_s=30),
     "appointment.created": Route(appointments.created, destination="ghl"),
     "appointment.updated": Route(appointments.updated, destination="ghl"),
     "appointment.confirmed": Route(appointments.confirmed, destination="ghl"),

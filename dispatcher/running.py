@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from outbox.event import Claimed
+from outbox.store.lanes import End
 
 if TYPE_CHECKING:
     from dispatcher.routes import Route
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 class Running:
     """`started` on this process's monotonic clock; `followers` are covered by it; `streak`: how many its lane had in a row.
 
-    `is_settling`: its outcome is known and on its way to the database.
+    `is_settling`: its outcome is known and on its way to the database. `end`: how a transaction of its handler settled it; None: none did.
     """
 
     event: Claimed
@@ -26,6 +27,7 @@ class Running:
     task: "asyncio.Task[None] | None" = None
     timed_out: bool = False
     is_settling: bool = False
+    end: End | None = None
 
     def took_ms(self) -> int:
         """Milliseconds since it started."""

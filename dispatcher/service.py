@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
+from dispatcher.alarms import Alarms
 from dispatcher.context import Services
 from dispatcher.destinations import Destinations
 from dispatcher.executor import Executor
@@ -20,6 +21,7 @@ from dispatcher.settler import Settler
 from dispatcher.sight import Sight
 from dispatcher.syncs.base import Sync
 from dispatcher.syncs.table import SYNCS
+from dispatcher.tally import Tally
 from dispatcher.upkeep import Upkeep
 from dispatcher.worker import Lease, LeaseLost, Lookout
 from outbox.db import ENGINE_SETTINGS
@@ -100,7 +102,8 @@ class Dispatcher:
         )
         executor, sight = Executor(self._services, lease, destinations), Sight(far_line, worker=worker)
         loop = Loop(claim_line, lease, executor, self._routes, slots=settings.concurrency, sight=sight)
-        settler = Settler(settle_lines, worker=worker, ended=loop.ended, may_take=loop.may_take)
+        tally = Tally(self._services.pool, lease.clock)
+        settler = Settler(settle_lines, worker=worker, ended=loop.ended, may_take=loop.may_take, count=tally.settled)
         listener = Listener(self._direct_dsn, name=name, heard=loop.notify)
         self.loop, self.worker = loop, worker
         log.info("dispatcher began", worker=worker, name=settings.worker_name)
@@ -112,6 +115,8 @@ class Dispatcher:
                     tasks.create_task(Lookout(look_line, freed=loop.look_for_due).watch(), name="lookout"),
                     tasks.create_task(destinations.watch(), name="destinations"),
                     tasks.create_task(settler.run(), name="settler"),
+                    tasks.create_task(tally.run(), name="tally"),
+                    tasks.create_task(Alarms(self._services.pool).run(), name="alarms"),
                     tasks.create_task(loop.sweep(), name="deadlines"),
                     tasks.create_task(loop.look_far(), name="far looks"),
                     tasks.create_task(listener.run(lambda up: setattr(loop, "listening", up)), name="listener"),
@@ -129,7 +134,7 @@ class Dispatcher:
             log.error("lease lost", worker=worker, why=str(lost.exceptions[0]))
         finally:
             await loop.cancel()
-            await self._leave(settler, lease_line, worker)
+            await self._leave(settler, tally, lease_line, worker)
             for line in (claim_line, far_line, *settle_lines, look_line, upkeep_line):
                 await line.close()
 
@@ -138,11 +143,12 @@ class Dispatcher:
         lease.is_stopping = True
         loop.drain()
 
-    async def _leave(self, settler: Settler, line: Line, worker: int) -> None:
+    async def _leave(self, settler: Settler, tally: Tally, line: Line, worker: int) -> None:
         """Sends what finished, hands back what did not, ends the worker. What fails here, another worker's look repairs."""
         try:
             async with asyncio.timeout(5):
                 await settler.flush(line)
+                await tally.tell()
                 connection = await line.get()
                 handed_back = await lanes.hand_back(connection, worker=worker)
                 await workers.end(connection, worker)

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 from dispatcher.budget import SharedBudget
+from dispatcher.clients import channels
 from dispatcher.clients.accounts import GHL, App, GhlAccounts
 from dispatcher.clients.ghl import GhlClient
 from dispatcher.clients.ghl_errors import classify_ghl
@@ -71,9 +72,10 @@ async def services(
                 )
             )
             notion = NotionClient(http, settings.notion_api_version)
+        rooms = await stack.enter_async_context(channels.opened(settings.channels(), allow_private=settings.alert_private))
         opened = {name: await _opened(stack, name, open_client) for name, open_client in own.items()}
         phorest = await _phorest(stack, pool, settings)
-        yield Services(pool, settings, None if accounts is None else accounts.default, notion, accounts, opened, google, phorest)
+        yield Services(pool, settings, None if accounts is None else accounts.default, notion, accounts, opened, google, phorest, rooms)
 
 
 async def _opened(stack: AsyncExitStack, name: str, open_client: OpenClient) -> object:

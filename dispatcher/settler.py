@@ -7,7 +7,7 @@ Two flushers, each with a connection of its own: while the database works on one
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
 from dispatcher.line import Backoff, Line
@@ -30,10 +30,18 @@ class Ended(Protocol):
 
 
 class Settler:
-    """One for each worker incarnation. `lines`: as many flushers as there are connections."""
+    """One for each worker incarnation. `lines`: as many flushers as there are connections; `count` is told of all that counted."""
 
-    def __init__(self, lines: Sequence[Line], *, worker: int, ended: Ended, may_take: Callable[[Claimed], bool]) -> None:
-        self._lines, self._worker, self._ended, self._may_take = lines, worker, ended, may_take
+    def __init__(
+        self,
+        lines: Sequence[Line],
+        *,
+        worker: int,
+        ended: Ended,
+        may_take: Callable[[Claimed], bool],
+        count: Callable[[Iterable[End | Wait | Burial]], None],
+    ) -> None:
+        self._lines, self._worker, self._ended, self._may_take, self._count = lines, worker, ended, may_take, count
         self._ends: list[End] = []
         self._waits: list[Wait] = []
         self._burials: list[Burial] = []
@@ -52,6 +60,11 @@ class Settler:
             case Burial():
                 self._burials.append(settlement)
         self._some.set()
+
+    def committed(self, end: End | None) -> None:
+        """Of an event that a handler's own transaction settled."""
+        if end is not None:
+            self._count((end,))
 
     @property
     def is_empty(self) -> bool:
@@ -136,4 +149,6 @@ class Settler:
         if len(counted) < len(ids):
             for event_id in set(ids) - counted:
                 log.warning("a settlement did not count: the event is another's, or was settled before", event_id=event_id)
+            batch = [settlement for settlement in batch if settlement.event.id in counted]
+        self._count(batch)
         self._ended(ids, taken=taken, lanes_freed=lanes_freed)

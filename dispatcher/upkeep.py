@@ -13,7 +13,7 @@ from outbox import db
 from outbox.errors import DatabaseUnavailable
 from outbox.log import get_logger
 from outbox.queries import load
-from outbox.store import days, plans, runs, sources, storage, wanted, workers
+from outbox.store import days, minutes, plans, runs, sources, storage, wanted, workers
 
 log = get_logger(__name__)
 EVERY_S, HOUSE_EVERY = 10.0, 6
@@ -36,6 +36,7 @@ class Upkeep:
                     await wanted.want(await self._line.get(), self._kinds)
                     await self.once()
                 await days.sum_up(await self._line.get())
+                await minutes.count_arrivals(await self._line.get())
             except DatabaseUnavailable as problem:
                 log.info("upkeep waits for the database", problem=problem)
                 self._line.drop()
@@ -57,6 +58,7 @@ class Upkeep:
                 await runs.prune(connection, keep_days=self._keep_days, records_days=RECORDS_DAYS)
                 forgotten = await wanted.forget(connection)
                 await plans.prune(connection, older_than_days=self._keep_days)
+                await minutes.prune(connection, keep_days=self._keep_days)
         dropped, kept = await days.drop_old(connection, keep_days=self._keep_days)
         if forgotten:
             log.warning("no dispatcher took these kinds for a week: they are staged no more", kinds=forgotten)

@@ -25,7 +25,7 @@ from pydantic import SecretStr
 
 from dispatcher.clients.answer import Answer, Json, encode, parse
 from dispatcher.clients.tally import tally
-from dispatcher.clients.wire import Wire
+from dispatcher.clients.wire import MayReach, NotAllowed, Wire
 from dispatcher.errors import AnswerLost, Failed, Misused, Refused, RemoteError, Unauthorised, Unavailable
 from dispatcher.policy.ratelimit import Limits, retry_after_limits
 from outbox.errors import PostroomError
@@ -108,6 +108,7 @@ class Http:
     `scheme`: how it is sent, `Bearer`, or `Basic` with a token of base64.
     `renew` is told of a token that was not taken, and says whether there is another by now: then the call is made once more, for
     a 401 proves that it did not happen.
+    `may_reach` is asked of each address before a connection to it; Refused when none may be. `answers_json` False: any text may come.
     """
 
     def __init__(
@@ -123,10 +124,13 @@ class Http:
         observe: Observe | None = None,
         timeouts: Timeouts | None = None,
         max_connections: int = 64,  # more than a dispatcher has at work for one destination
+        may_reach: MayReach | None = None,
+        answers_json: bool = True,
     ) -> None:
         self.destination = destination
         self._token, self._classify, self._budget, self._read_limits, self._observe = token, classify, budget, read_limits, observe
         self._scheme = scheme
+        self._answers_json = answers_json
         self._renew: Renew | None = None
         limits = timeouts or Timeouts()
         self._total_s = limits.total_s
@@ -134,7 +138,7 @@ class Http:
             base_url=base_url,
             headers={"accept": "application/json", "user-agent": "postroom"},
             timeout=httpx.Timeout(connect=limits.connect_s, read=limits.read_s, write=limits.write_s, pool=limits.pool_s),
-            transport=_transport(httpx.URL(base_url), max_connections),
+            transport=_transport(httpx.URL(base_url), max_connections, may_reach),
             follow_redirects=False,
             trust_env=False,
         )
@@ -233,7 +237,7 @@ class Http:
         await self._learn(answer)
         if not response.is_success:
             raise self._classify(answer)
-        if not answer.is_json and raw:
+        if not answer.is_json and raw and self._answers_json:
             raise Failed(self.destination, "the answer is not JSON", status=status)
         return answer.body
 
@@ -279,6 +283,8 @@ class Http:
                     await response.aclose()
         except TimeoutError:
             raise AnswerLost(self.destination, f"no whole answer within {self._total_s:g} s") from None
+        except NotAllowed:
+            raise Refused(self.destination, "its address is not a public one, and such are not called") from None
         except _NOT_SENT as exc:
             raise Unavailable(self.destination, f"could not be reached ({type(exc).__name__})", happened=False) from exc
         except (httpx.LocalProtocolError, httpx.UnsupportedProtocol, httpx.InvalidURL):
@@ -324,13 +330,13 @@ def _asking(check: Callable[[], None]) -> Callable[[str, object], Awaitable[None
     return trace
 
 
-def _transport(base_url: httpx.URL, max_connections: int) -> httpx.AsyncBaseTransport:
-    """Straight to the far side, or through the proxy that the environment names for it."""
+def _transport(base_url: httpx.URL, max_connections: int, may_reach: MayReach | None) -> httpx.AsyncBaseTransport:
+    """Straight to the far side, or through the proxy that the environment names for it. A proxy would reach what we may not."""
     # A proxy set in the environment is for the outside world, not for a simulator on this machine.
     is_near = _is_loopback(base_url.host)
-    if is_near or (proxy := _proxy(base_url)) is None:
+    if is_near or may_reach is not None or (proxy := _proxy(base_url)) is None:
         verify = _certificates(trust_env=not is_near) if base_url.scheme == "https" else None
-        return Wire(verify=verify, max_connections=max_connections, keepalive_s=KEEPALIVE_S)
+        return Wire(verify=verify, max_connections=max_connections, keepalive_s=KEEPALIVE_S, may_reach=may_reach)
     limits = httpx.Limits(max_connections=max_connections, max_keepalive_connections=max_connections, keepalive_expiry=KEEPALIVE_S)
     return httpx.AsyncHTTPTransport(verify=_certificates(trust_env=True), limits=limits, proxy=proxy)
 

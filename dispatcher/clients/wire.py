@@ -14,13 +14,19 @@ import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import AsyncIterator
-from typing import Final, cast
+from collections.abc import AsyncIterator, Callable
+from typing import Final, TypeAlias, cast
 
 import h11
 import httpx
 
 HEAD_BYTES: Final = 100 * 1024  # more is no head of an answer
+
+MayReach: TypeAlias = Callable[[str], bool]
+
+
+class NotAllowed(httpx.TransportError):
+    """Every address of the far side is one that must not be reached. Nothing was sent."""
 
 
 class Line(asyncio.Protocol):
@@ -127,10 +133,15 @@ class Line(asyncio.Protocol):
 
 
 class Wire(httpx.AsyncBaseTransport):
-    """All calls go to the origin of their URL, which is the same for all. `verify`: whose word is taken for a far side by https."""
+    """All calls go to the origin of their URL, which is the same for all. `verify`: whose word is taken for a far side by https.
 
-    def __init__(self, *, verify: ssl.SSLContext | None, max_connections: int, keepalive_s: float) -> None:
-        self._verify, self._keepalive_s = verify, keepalive_s
+    `may_reach` is asked of each address that the name stands for; the connection goes to one that was asked about, and to no other.
+    """
+
+    def __init__(
+        self, *, verify: ssl.SSLContext | None, max_connections: int, keepalive_s: float, may_reach: MayReach | None = None
+    ) -> None:
+        self._verify, self._keepalive_s, self._may_reach = verify, keepalive_s, may_reach
         self._slots = asyncio.Semaphore(max_connections)
         self._idle: deque[Line] = deque()  # the latest used last
         self._lines: set[Line] = set()
@@ -193,6 +204,10 @@ class Wire(httpx.AsyncBaseTransport):
                 found = await loop.getaddrinfo(host, url.port or (443 if secure else 80), type=socket.SOCK_STREAM)
         except OSError as error:
             found, problem = [], error
+        if self._may_reach is not None and found:
+            found = [one for one in found if self._may_reach(str(one[4][0]))]
+            if not found:
+                raise NotAllowed(f"no address of {host} may be reached")
         for tried, (*_, (address, port, *_)) in enumerate(found):
             share_s = None if timeout_s is None else max(0.001, began + timeout_s - time.monotonic()) / (len(found) - tried)
             try:

@@ -150,6 +150,10 @@ POINTS: Mapping[str, Point] = {**DISPATCHER, **RECEIVER}
 # Statements that write and are reached by no point, each with its reason.
 _REFRESH = "the tokens of connected accounts: tests/dispatcher/test_oauth_tokens.py kills a process between its call and its commit"
 _INSTALL = "sent in a handler's transaction, which ends with its settlement: handler.commit"
+_STATISTICS = (
+    "numbers for people, one statement each; no event depends on them: tests/outbox/test_minutes.py, tests/dispatcher/test_tally.py"
+)
+_ALERTS = "one transaction with the staging of its event: tests/dispatcher/test_alarms.py breaks it off"
 EXEMPT: Mapping[str, str] = {
     "connections.take": _REFRESH,
     "connections.store": _REFRESH,
@@ -160,6 +164,14 @@ EXEMPT: Mapping[str, str] = {
     "connections.uninstall": _INSTALL,
     "consents.begin": "one statement of the command line, which a person repeats",
     "consents.end": "sent in one transaction with the staging of its event: api.commit",
+    "minutes.add": _STATISTICS,
+    "minutes.begin_arrivals": _STATISTICS,
+    "minutes.count_arrivals": _STATISTICS,
+    "minutes.prune": _STATISTICS,
+    "alerts.lock": "an advisory lock until its transaction ends; what that writes are the alerts",
+    "alerts.see": _ALERTS,
+    "alerts.tell": _ALERTS,
+    "alerts.forget": _ALERTS,
     "busy.hold_lock": "locks a row until its transaction ends, and writes nothing",
     "days.lock": "an advisory lock until its transaction ends; what that writes is days.open, workers.prune and rejected.prune",
     "events.replay_lock": "locks until its transaction ends; what that writes is events.replay",

@@ -122,7 +122,8 @@ async def ids(postroom: Postroom, drain: Drain) -> dict[str, str]:
     await postroom.pool.execute(
         """insert into outbox.busy (lane, event_id, urgency, due_at, why)
            select p.lane, p.event_id, p.urgency, now() + interval '1 h', 'held' from outbox.pending p;
-           delete from outbox.pending"""
+           delete from outbox.pending;
+           insert into outbox.budgets (credential, tokens) values ('ghl:somewhere', 20)"""
     )
     await postroom.pool.execute("insert into crm.audits (id, system, started_at) values ($1, 'phorest', now())", dead)
     await postroom.pool.execute(

@@ -1,0 +1,17 @@
+-- name: look
+-- read only: what health is judged by, without a look at settled events. The oldest ready event is looked for among 100,000 that wait.
+select (select count(*)::int from outbox.dead) dead,
+       (select count(*)::int from outbox.dead where died_at > now() - interval '1 hour') buried_last_hour,
+       (select count(*)::int from outbox.workers where ended_at is null and until > now()) workers,
+       (select extract(epoch from now() - e.staged_at)::float8 from outbox.events e where e.id = (
+          select min(p.event_id) from (select lane, event_id from outbox.pending limit 100000) p
+          where not exists (select from outbox.busy b where b.lane = p.lane))) oldest_ready_s
+
+-- name: stopped
+-- read only: destinations that do not flow.
+select name, state, why from outbox.destinations where state <> 'flowing' order by name
+
+-- name: died
+-- read only: what died last, at most $1.
+select d.event_id id, d.died_at, d.reason, d.attempt, e.kind from outbox.dead d join outbox.events e on e.id = d.event_id
+order by d.died_at desc, d.event_id desc limit $1

@@ -1,0 +1,49 @@
+"""What the system's health is judged by, gathered from its tables. Decides nothing: that is outbox.health."""
+
+from dataclasses import dataclass
+
+from outbox import db, sync_facts
+from outbox.db import Connection, Pool, Record
+from outbox.health import Standing
+from outbox.light import Light
+from outbox.queries import load
+from outbox.store import minutes
+
+Q = load("standing")
+DAY_S = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """A destination that does not flow; `state` is open, unauthorised or paused."""
+
+    name: str
+    state: str
+    why: str
+
+
+async def look(connection: Connection | Pool) -> Standing:
+    """How things stand now."""
+    row = await db.fetchrow(connection, Q["look"])
+    assert row is not None
+    counts = await minutes.settled(connection, within_s=DAY_S)
+    return Standing(
+        success_rate=counts.success_rate,
+        latency_s=counts.latency_s,
+        dead=row["dead"],
+        buried_last_hour=row["buried_last_hour"],
+        workers=row["workers"],
+        oldest_ready_s=row["oldest_ready_s"],
+        stopped=[(one.name, one.why) for one in await stopped(connection)],
+        red_syncs=[one["name"] for one in await sync_facts.every(connection) if one["light"] == Light.RED],
+    )
+
+
+async def stopped(connection: Connection | Pool) -> list[Stopped]:
+    """Destinations that do not flow."""
+    return [Stopped(row["name"], row["state"], row["why"] or row["state"]) for row in await db.fetch(connection, Q["stopped"])]
+
+
+async def died(connection: Connection | Pool, *, limit: int) -> list[Record]:
+    """The latest dead letters."""
+    return await db.fetch(connection, Q["died"], limit)

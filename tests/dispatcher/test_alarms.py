@@ -1,0 +1,112 @@
+"""Alerts from the first wrong row to the message in the room: once per change, by whoever looks, whatever breaks."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from dispatcher import alarms
+from dispatcher.alarms import Alarms
+from dispatcher.config import DispatcherSettings
+from outbox.store import destinations
+from outbox.testing import Postroom
+from simulators.hooks import HookSimulator
+from simulators.serving import serve
+from tests.dispatcher.running import dispatching, eventually
+
+DEAD_ROOM = "select from outbox.dead d join outbox.events e on e.id = d.event_id where e.lane = 'alert:gone'"
+SECRET = "whsec_" + "aW52ZW50ZWQtc2VjcmV0LWZvci10ZXN0cw=="
+
+
+async def reject_token(postroom: Postroom, name: str = "ghl") -> None:
+    await destinations.open_breaker(postroom.pool, name, why="the token is rejected", probe_in_s=600, unauthorised=True)
+
+
+async def staged(postroom: Postroom) -> list[dict[str, Any]]:
+    rows = await postroom.rows("select kind, convert_from(payload, 'UTF8')::jsonb ->> 'state' state, lane from outbox.events order by id")
+    return [dict(row) for row in rows]
+
+
+async def test_a_rejected_token_is_told_once_by_however_many_dispatchers_and_its_end_too(postroom: Postroom) -> None:
+    await reject_token(postroom)
+    alive = await postroom.pool.fetchval("insert into outbox.workers (name, until) values ('w', now() + interval '1 min') returning id")
+    for _ in range(2):
+        await asyncio.gather(*(Alarms(postroom.pool).once() for _ in range(3)))
+    assert await staged(postroom) == [{"kind": "alert.raised", "state": "unauthorised", "lane": "alert:connection:ghl"}]
+    await destinations.resume(postroom.pool, "ghl", by="ana")
+    for _ in range(2):
+        await Alarms(postroom.pool).once()
+    assert [one["kind"] for one in await staged(postroom)] == ["alert.raised", "alert.cleared"]
+    assert alive
+
+
+async def test_a_bad_hour_is_told_only_when_it_lasts(postroom: Postroom) -> None:
+    await postroom.pool.execute("insert into outbox.workers (name, until) values ('w', now() + interval '1 h')")
+    await postroom.pool.execute("insert into outbox.dead select n, n, 0, 1, now(), 'f', 'r' from generate_series(1, 60) n")
+    look = Alarms(postroom.pool)
+    assert await look.once() == []
+    await postroom.pool.execute("update outbox.alerts set seen_at = now() - interval '61 s'")
+    assert len(await look.once()) == 2
+    told = await postroom.rows("select convert_from(payload, 'UTF8')::jsonb ->> 'alert' alert from outbox.events")
+    assert {row["alert"] for row in told} == {"health", "dead-letters"}
+
+
+async def test_a_look_that_breaks_off_has_told_nothing_and_the_next_tells(postroom: Postroom, monkeypatch: pytest.MonkeyPatch) -> None:
+    await reject_token(postroom)
+    await postroom.pool.execute("insert into outbox.workers (name, until) values ('w', now() + interval '1 h')")
+
+    async def breaks(*_: object) -> int:
+        raise ConnectionResetError
+
+    with monkeypatch.context() as patched, pytest.raises(Exception, match=r".*"):  # noqa: PT012 -- the patch is part of it
+        patched.setattr(alarms, "stage", breaks)
+        await Alarms(postroom.pool).once()
+    assert await postroom.rows("select from outbox.alerts") == []
+    assert len(await Alarms(postroom.pool).once()) == 1
+
+
+async def test_an_alert_reaches_every_room_in_its_shape_and_a_dead_room_holds_up_no_other(postroom: Postroom) -> None:
+    hooks = HookSimulator(refusals={"discord": [(503, {}), (429, {"retry-after": "0"})]})
+    async with serve(hooks.app) as at:
+        base = at.base_url
+        urls = f"a=slack+{base}/slack/x,b=discord+{base}/discord/x,c={base}/standard/x?k=1,gone=slack+{base}/removed/x"
+        settings = DispatcherSettings.read(alert_urls=urls, alert_secrets=f"c={SECRET}", alert_private=True)
+        await reject_token(postroom)
+        async with dispatching(postroom.dsn, settings=settings):
+            await eventually(lambda: _all_told(hooks), within_s=40)
+
+            async def buried() -> bool:
+                return bool(await postroom.rows(DEAD_ROOM))
+
+            await eventually(buried)
+    by_hook = {one.hook: one for one in hooks.taken}
+    assert "connection:ghl: unauthorised (was ok)" in by_hook["slack"].body["text"]
+    assert "docs/runbooks/connection.md" in by_hook["discord"].body["content"]
+    assert by_hook["discord"].body["allowed_mentions"] == {"parse": []}
+    standard = by_hook["standard"]
+    assert standard.body["type"] == "alert.raised"
+    assert standard.body["data"]["name"] == "connection:ghl"
+    _verify(standard.raw, standard.headers)
+
+
+async def _all_told(hooks: HookSimulator) -> bool:
+    return {one.hook for one in hooks.taken} == {"slack", "discord", "standard"}
+
+
+def _verify(body: bytes, headers: dict[str, str]) -> None:
+    """By the receiver's own check of such messages, which shares no code with the sender."""
+    from receiver.signatures import read_standard_secrets, verify_standard
+
+    keys = read_standard_secrets([SECRET], setting="X")
+    assert verify_standard(keys, headers["webhook-signature"], headers["webhook-id"], headers["webhook-timestamp"], body) is not None
+
+
+async def test_without_a_url_an_alert_is_skipped_and_says_so(postroom: Postroom) -> None:
+    await reject_token(postroom)
+    async with dispatching(postroom.dsn):
+
+        async def skipped() -> bool:
+            rows = await postroom.rows("select note from outbox.attempts where outcome = 's'")
+            return any("POSTROOM_ALERT_URLS" in row["note"] for row in rows)
+
+        await eventually(skipped)
