@@ -154,7 +154,38 @@ _STATISTICS = (
     "numbers for people, one statement each; no event depends on them: tests/outbox/test_minutes.py, tests/dispatcher/test_tally.py"
 )
 _ALERTS = "one transaction with the staging of its event: tests/dispatcher/test_alarms.py breaks it off"
+_RUN = "in the transaction of a run's page or of its end, fenced by its event: tests/dispatcher/test_sync_crashes.py kills a process there"
+_TICK = "one transaction with the staging of a run under a unique key: tests/dispatcher/test_schedule.py has several dispatchers at it"
+_BY_HAND = "a person's act, one transaction with its row of the audit: api.commit"
+_PLAN = "a portion is sent and written down in one transaction under the plan's row, or neither: tests/outbox/test_plans.py"
+_SESSION = "sign-ins and forms of the console: no event depends on them: tests/console"
+_REGISTER = "what the code knows, written down again by each dispatcher that begins"
+_PHOREST = (
+    "in a handler's transaction, which ends with its settlement: handler.commit; tests/dispatcher/test_phorest_crashes.py kills it there"
+)
+_GROUPS: Mapping[str, tuple[str, ...]] = {
+    _RUN: (
+        *("busy.progress", "runs.begin", "runs.keep", "runs.log", "runs.saw", "runs.forget_seen", "runs.prune", "runs.prune_records"),
+        *("runs.end_dead", "syncs.advance", "google_contacts.sweep"),
+    ),
+    _TICK: ("runs.stage", "runs.turn", "runs.renew", "schedules.tick"),
+    _BY_HAND: (
+        *("acts.bury", "acts.release", "acts.run_now", "notes.remove", "notes.write", "pending.take_one", "runs.cancel"),
+        *("runs.cancel_resting", "schedules.switch", "syncs.allow", "syncs.pause", "syncs.resume"),
+    ),
+    _PLAN: (
+        *("plans.make", "plans.mark_late", "plans.start", "plans.go_on", "plans.stop", "plans.take", "plans.taken", "plans.settle"),
+        *("plans.move", "plans.prune"),
+    ),
+    _SESSION: (
+        *("sessions.begin", "sessions.end", "sessions.find", "sessions.offer_link", "sessions.prune", "sessions.send_form"),
+        *("sessions.take_link", "sessions.tell", "sessions.unsend_form"),
+    ),
+    _REGISTER: ("routes.forget", "routes.tell", "schedules.put", "syncs.register", "wanted.forget", "wanted.want"),
+    _PHOREST: ("busy.wake", "phorest_repairs.one"),
+}
 EXEMPT: Mapping[str, str] = {
+    **{query: reason for reason, queries in _GROUPS.items() for query in queries},
     "connections.take": _REFRESH,
     "connections.store": _REFRESH,
     "connections.give_back": _REFRESH,
