@@ -25,6 +25,7 @@ from dispatcher.config import DispatcherSettings
 from outbox.config import DatabaseSettings
 from outbox.seal import Sealer
 from receiver.config import ReceiverSettings
+from receiver.console.signin import offer_link
 
 HOST = "127.0.0.1"
 PORTS_TRIED = 20
@@ -102,8 +103,17 @@ async def _serve(plan: Plan, dsn: str, children: Children, *, samples: bool, as_
         if samples and plan.simulated:
             found = await _send_samples(plan, dsn, system, ledger)
         document = _document(plan, system, ledger, found)
-        emit(document, as_json=as_json, human=lambda console: _show(console, plan, system, ledger, found))
+        way_in = f"{system.url}/console/" if as_json else await _way_in(dsn, system)
+        emit(document, as_json=as_json, human=lambda console: _show(console, plan, system, ledger, found, way_in=way_in))
         await asyncio.get_running_loop().create_future()
+
+
+async def _way_in(dsn: str, system: System) -> str:
+    """Where the console is: signed in by a link that works once, for whoever sees this terminal."""
+    if system.token is None:
+        return f"{system.url}/console/"
+    async with opened(dsn) as pool:
+        return f"{system.url}{await offer_link(pool, system.token)}  (signs in once, within 2 minutes)"
 
 
 async def _send_samples(plan: Plan, dsn: str, system: System, ledger: Ledger) -> dict[int, Became]:
@@ -149,6 +159,7 @@ def _document(plan: Plan, system: System, ledger: Ledger, found: dict[int, Becam
             *(f"{system.url}/api/webhooks/{name}/health" for name in (GHL, NOTION)),
         ],
         "openapi": f"{system.url}/openapi.json",
+        "console": f"{system.url}/console/",
         "simulators": {GHL: system.ghl, NOTION: system.notion},
         "data_dir": str(plan.data_dir),
         "admin_token": system.token,
@@ -158,7 +169,7 @@ def _document(plan: Plan, system: System, ledger: Ledger, found: dict[int, Becam
     }
 
 
-def _show(console: Console, plan: Plan, system: System, ledger: Ledger, found: dict[int, Became]) -> None:
+def _show(console: Console, plan: Plan, system: System, ledger: Ledger, found: dict[int, Became], *, way_in: str) -> None:
     if ledger.all:
         console.print("")
         scenes.show(console, ledger, found)
@@ -167,6 +178,7 @@ def _show(console: Console, plan: Plan, system: System, ledger: Ledger, found: d
         facts(
             {
                 "Receiver": system.url,
+                "Console": way_in,
                 "Health": f"{system.url}/readyz  {system.url}/api/webhooks/ghl/health",
                 "API": f"{system.url}/openapi.json",
                 "GHL": f"{system.ghl}  (simulated; what it was made to do: /_sim/effects)"

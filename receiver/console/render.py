@@ -47,7 +47,9 @@ class Renderer:
         """A whole answer. The context has at least `zone` and `now`; without them times are in UTC and not relative."""
         zone, now = context.get("zone"), context.get("now")
 
-        def when(then: datetime | None, *, relative: bool = True) -> Markup:
+        def when(then: datetime | str | None, *, relative: bool = True) -> Markup:
+            if isinstance(then, str):
+                then = datetime.fromisoformat(then)
             return Markup(words.NONE) if then is None else time_element(then, zone=zone, now=now if relative else None)  # noqa: S704
 
         html = self._jinja.get_template(template).render({**context, "when": when})

@@ -18,7 +18,7 @@ from starlette.requests import Request
 
 from outbox.db import Connection, Pool, Record
 from outbox.store import audit, sessions
-from receiver.auth import Gate, Operator
+from receiver.auth import Gate, Operator, token_proof
 from receiver.console.origin import host_of
 from receiver.limits import Buckets, network_of
 
@@ -105,6 +105,14 @@ class SignIn:
         """How it is set."""
         secure = self.is_secure(request)
         return {"key": self.cookie_name(request), "path": "/", "httponly": True, "samesite": "lax", "secure": secure}
+
+
+async def offer_link(connection: Connection | Pool, token: str) -> str:
+    """A path that signs in once, within two minutes, as whom the access token names."""
+    secret = secrets.token_bytes(_SECRET_BYTES)
+    proof = token_proof(hashlib.sha256(token.encode()).digest(), secret)
+    await sessions.offer_link(connection, digest=_digest(secret), token=proof, lasts_s=LINK_LASTS_S)
+    return f"/console/sign-in/{secret.hex()}"
 
 
 def _secret(text: str | None) -> bytes | None:

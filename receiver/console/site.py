@@ -4,14 +4,16 @@ TABS: name, words, path, the key behind `g`, and which count of outbox.store.con
 """
 
 from receiver.console.page import Pages
-from receiver.console.pages import audit, dead, events, lanes, overview
+from receiver.console.pages import audit, connections, dead, events, lanes, overview, syncs
 
-PAGES: tuple[Pages, ...] = (overview.SITE, events.SITE, dead.SITE, lanes.SITE, audit.SITE)
+PAGES: tuple[Pages, ...] = (overview.SITE, events.SITE, dead.SITE, lanes.SITE, syncs.SITE, connections.SITE, audit.SITE)
 
 TABS: tuple[tuple[str, str, str, str, str | None], ...] = (
     ("overview", "Overview", "/console/", "o", None),
     ("events", "Events", "/console/events", "e", None),
     ("dead", "Dead letters", "/console/dead", "d", "dead"),
     ("lanes", "Lanes", "/console/lanes", "l", "lanes"),
+    ("syncs", "Syncs", "/console/syncs", "s", None),
+    ("connections", "Connections", "/console/connections", "c", "connections"),
     ("audit", "Audit", "/console/audit", "a", None),
 )

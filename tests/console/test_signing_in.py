@@ -4,7 +4,7 @@ import hashlib
 
 from outbox.store import sessions
 from outbox.testing import Postroom
-from receiver.auth import token_proof
+from receiver.console.signin import offer_link
 from tests.console.visiting import looking, operating, visiting
 from tests.receiver.running import OPERATOR_TOKEN, UNUSED_DSN, settings
 
@@ -102,10 +102,7 @@ async def test_the_database_holds_nothing_to_sign_in_with(postroom: Postroom) ->
 
 
 async def test_a_link_signs_in_once(postroom: Postroom) -> None:
-    secret = b"s" * 32
-    proof = token_proof(hashlib.sha256(OPERATOR_TOKEN.encode()).digest(), secret)
-    await sessions.offer_link(postroom.pool, digest=hashlib.sha256(secret).digest(), token=proof, lasts_s=120)
-    path = f"/console/sign-in/{secret.hex()}"
+    path = await offer_link(postroom.pool, OPERATOR_TOKEN)
     async with visiting(postroom) as visitor:
         assert (await visitor.get(path)).status_code == 200  # looking at it does not use it up
         assert (await visitor.send(path, {})).headers["location"] == "/console/"

@@ -1,0 +1,195 @@
+"""Connections: who sends to us, whom we write to, and whether each flows. Pauses and resumes destinations, promotes Notion's tokens."""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from outbox import db
+from outbox.errors import DatabaseUnavailable, NotNow
+from outbox.store import destinations, handshakes, lanes, sources
+from receiver.api.destinations import NAME, USUAL
+from receiver.console import words
+from receiver.console.page import Act, Done, Form, Page, Pages, Visit, no_such
+from receiver.handshakes import SOURCE
+from receiver.sources.base import Description
+
+PATH = "/console/connections"
+REJECTED_PATH = "/console/rejected"
+MOST_MINUTES = 60 * 24 * 30
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """A source as it is shown. `light` off: nothing is configured for it."""
+
+    path: str
+    described: Description
+    light: str
+    accepted: int
+    duplicates: int
+    rejected: int
+    last_accepted_at: datetime | None
+    last_key: str | None
+    last_rejected: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A destination as it is shown."""
+
+    name: str
+    shape: str
+    state: str
+    stands: bool
+    since: datetime | None
+    until_s: float | None
+    waiting: int
+    oldest: int | None
+
+
+async def read(visit: Visit) -> Mapping[str, Any]:
+    """Sources, destinations and handshakes, each on its own."""
+    doors, ways, tokens = await asyncio.gather(
+        visit.panel("the sources", _doors(visit)),
+        visit.panel("the destinations", _ways(visit)),
+        visit.panel("Notion's tokens", handshakes.every(visit.pool, SOURCE)),
+    )
+    rows = tokens.value or []
+    return {
+        "doors": doors,
+        "ways": ways,
+        "tokens": tokens,
+        "candidates": [row for row in rows if row["promoted_at"] is None],
+        "in_use": [row for row in rows if row["promoted_at"] is not None],
+    }
+
+
+async def _doors(visit: Visit) -> list[Door]:
+    rows = {row["name"]: row for row in await sources.every(visit.pool)}
+    listed = []
+    for path, door in sorted(visit.desk.webhooks.doors.items()):
+        described = door.source.describe()
+        seen, row = visit.desk.ledger.seen(described.source), rows.get(described.source)
+        at = seen.last_accepted_at or (row["last_accepted_at"] if row else None)
+        light = "off" if not described.configured else "green" if at is not None else "yellow"
+        listed.append(
+            Door(
+                f"/api/webhooks/{path}",
+                described,
+                light,
+                seen.accepted + (row["accepted"] if row else 0),
+                seen.duplicates + (row["duplicates"] if row else 0),
+                seen.rejected + (row["rejected"] if row else 0),
+                at,
+                seen.last_fingerprint or (row["last_fingerprint"] if row else None),
+                seen.last_rejected or (row["last_rejected"] if row else None),
+            )
+        )
+    return listed
+
+
+async def _ways(visit: Visit) -> list[Way]:
+    rows = {row["name"]: row for row in await destinations.every(visit.pool)}
+    held = await lanes.held(visit.pool)
+    listed = []
+    for name in sorted({*USUAL, *rows, *held}):
+        row, (waiting, oldest) = rows.get(name), held.get(name, (0, None))
+        state = row["state"] if row else "flowing"
+        said = {
+            "flowing": "flowing",
+            "paused": f"paused by {row['by_whom']} “{row['why']}”" if row else "",
+            "unauthorised": f"unauthorised: {row['why']}" if row else "",
+            "open": f"breaker open: {row['why']}" if row else "",
+        }[state]
+        shape = {"flowing": "done", "paused": "paused", "unauthorised": "dead", "open": "retry"}[state]
+        since = row["since"] if row and state != "flowing" else None
+        listed.append(Way(name, shape, said, state != "flowing", since, row["until_s"] if row else None, waiting, oldest))
+    return listed
+
+
+async def rejected(visit: Visit) -> Mapping[str, Any]:
+    """Requests that were turned away, newest first."""
+    source, before = visit.query.text("source"), visit.query.whole("before")
+    limit = 50
+    found = await visit.panel("rejected requests", sources.rejected(visit.pool, source, before=before, limit=limit + 1))
+    rows = (found.value or [])[:limit]
+    shown = [
+        {
+            **dict(row),
+            "head": bytes(row["body_head"]).decode("utf-8", "backslashreplace") if visit.may_act else words.mask(row["body_head"]),
+        }
+        for row in rows
+    ]
+    has_more = found.value is not None and len(found.value) > limit
+    return {
+        "found": found,
+        "rows": shown,
+        "source": source,
+        "sources": sorted({door.source.describe().source for door in visit.desk.webhooks.doors.values()}),
+        "older": visit.query.url(REJECTED_PATH, before=rows[-1]["id"]) if has_more else None,
+        "newest": visit.query.url(REJECTED_PATH, before=None) if before else None,
+    }
+
+
+async def pause(visit: Visit, form: Form) -> Done:
+    """Its events wait; no attempt is spent."""
+    name, reason = _name(visit), form.needed("reason")
+    minutes = form.whole("minutes", low=1, high=MOST_MINUTES)
+    async with db.transaction(visit.pool) as connection:
+        seconds = None if minutes is None else minutes * 60.0
+        await destinations.pause(connection, name, why=reason, by=visit.who.name, seconds=seconds)
+        await visit.actor.note(connection, "pause", target=name, reason=reason, minutes=minutes)
+    until = f" for {words.duration(minutes * 60)}" if minutes else " until somebody resumes it"
+    return Done(f"Paused {name}{until}. Its events wait; no attempt is spent.", to=PATH)
+
+
+async def resume(visit: Visit, form: Form) -> Done:
+    """Also ends a breaker's wait."""
+    name = _name(visit)
+    async with db.transaction(visit.pool) as connection:
+        if not await destinations.resume(connection, name, by=visit.who.name):
+            raise NotNow(f"{name} flows already.")
+        await visit.actor.note(connection, "resume", target=name, changed=True)
+    waiting, _ = (await lanes.held(visit.pool)).get(name, (0, None))
+    return Done(f"Resumed {name}. {words.plural(waiting, 'event flows', 'events flow')} again, at the rate of its budget.", to=PATH)
+
+
+async def promote(visit: Visit, form: Form) -> Done:
+    """A candidate becomes a token in use, here at once, elsewhere within seconds."""
+    handshake_id = visit.part_id()
+    async with db.transaction(visit.pool) as connection:
+        row = await handshakes.one(connection, SOURCE, handshake_id)
+        if row is None:
+            raise NotNow("This candidate is gone; only the five newest are kept.")
+        visit.desk.notion.open(bytes(row["sealed"]))  # or nothing could be verified with it
+        if not await handshakes.promote(connection, SOURCE, handshake_id, by=visit.who.name):
+            raise NotNow("This token is in use already.")
+        retired = await handshakes.retire_others(connection, SOURCE, handshake_id) if form.text("retire_others") else 0
+        await visit.actor.note(connection, "promote handshake", target=handshake_id, key=row["fingerprint"], retired=retired)
+    with suppress(DatabaseUnavailable):  # it is promoted; what cannot be read now is read within seconds
+        await visit.desk.notion.refresh(visit.pool)
+    ended = f" {words.plural(retired, 'other token', 'other tokens')} ended." if retired else ""
+    return Done(f"The token {row['fingerprint']} is in use.{ended}", to=PATH)
+
+
+def _name(visit: Visit) -> str:
+    name = visit.parts["name"]
+    if not NAME.fullmatch(name):
+        raise no_such("A destination's name is a lower-case word, such as ghl or notion.")
+    return name
+
+
+SITE = Pages(
+    pages=(
+        Page(PATH, "connections.html", read, tab="connections"),
+        Page(REJECTED_PATH, "rejected.html", rejected, tab="connections"),
+    ),
+    acts=(
+        Act(PATH + "/{name}/pause", pause),
+        Act(PATH + "/{name}/resume", resume),
+        Act(PATH + "/handshakes/{id}/promote", promote),
+    ),
+)

@@ -1,0 +1,123 @@
+"""Syncs: how each scheduled pull stands, its runs, and what a person may do about them. All facts are those of outbox.sync_facts."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from outbox import db, sync_facts
+from outbox.errors import NotNow
+from outbox.store import runs, syncs
+from outbox.store.runs import MOST_HOURS_BACK, SwitchedOff, Trigger, UnknownSync, UnknownType
+from receiver.console.page import Act, Done, Form, Page, Pages, Visit, no_such
+
+PATH = "/console/syncs"
+LIGHTS = {"green": "green", "yellow": "yellow", "red": "red", "grey": "off"}
+SHAPES = {
+    "queued": "ready", "running": "running", "waiting": "retry", "done": "done", "failed": "dead", "cancelled": "skipped", "braked": "held",
+}  # fmt: skip
+
+
+async def read(visit: Visit) -> Mapping[str, Any]:
+    """All syncs."""
+    return {"found": await visit.panel("the syncs", sync_facts.every(visit.pool)), "lights": LIGHTS, "shapes": SHAPES}
+
+
+async def one(visit: Visit) -> Mapping[str, Any]:
+    """One of them, with its history."""
+    name, before = visit.parts["name"], visit.query.whole("before")
+    limit = 50
+    facts, history = await asyncio.gather(
+        visit.panel("the sync", sync_facts.one(visit.pool, name)),
+        visit.panel("its runs", runs.every(visit.pool, name, before=before, limit=limit + 1)),
+    )
+    if facts.value is None and facts.problem is None:
+        raise no_such("There is no such sync, or no dispatcher has written it down yet.")
+    rows = [sync_facts.run(row) for row in (history.value or [])[:limit]]
+    has_more = history.value is not None and len(history.value) > limit
+    return {
+        "name": name,
+        "facts": facts,
+        "history": history,
+        "rows": rows,
+        "lights": LIGHTS,
+        "shapes": SHAPES,
+        "most_hours": MOST_HOURS_BACK,
+        "older": visit.query.url(visit.path, before=rows[-1]["id"]) if has_more else None,
+        "newest": visit.query.url(visit.path, before=None) if before else None,
+    }
+
+
+async def one_run(visit: Visit) -> Mapping[str, Any]:
+    """A run, with what it did to which record."""
+    row = await runs.one(visit.pool, visit.part_id())
+    if row is None or row["sync"] != visit.parts["name"]:
+        raise no_such("There is no such run of this sync.")
+    records = await visit.panel("its log", runs.records(visit.pool, row["id"], limit=200))
+    return {"run": sync_facts.run(row), "records": records, "shapes": SHAPES}
+
+
+async def start(visit: Visit, form: Form) -> Done:
+    """Asks for a run; it begins when those before it have ended."""
+    name, type_ = visit.parts["name"], form.needed("type", most=40)
+    hours_back = form.whole("hours_back", low=1, high=MOST_HOURS_BACK)
+    is_dry = form.text("dry_run") is not None
+    try:
+        async with db.transaction(visit.pool) as connection:
+            asked = await runs.ask(
+                connection, name, type_, trigger=Trigger.MANUAL, by=visit.who.name, hours_back=hours_back, dry_run=is_dry
+            )
+            assert asked is not None  # its key is fresh
+            await visit.actor.note(connection, "sync", target=f"{name} {type_}", run=asked.id, hours_back=hours_back, dry_run=is_dry)
+    except (UnknownSync, UnknownType, SwitchedOff) as problem:
+        raise NotNow(str(problem)) from None
+    said = f"Asked for a{'n' if type_[0] in 'aeiou' else ''} {type_} run of {name}; it begins when those before it have ended."
+    return Done(said, to=form.back(PATH), link=("View the run", f"{PATH}/{name}/runs/{asked.id}"))
+
+
+async def cancel(visit: Visit, form: Form) -> Done:
+    """A run at work ends behind its page; one that waits ends at once."""
+    run_id = visit.part_id()
+    row = await runs.one(visit.pool, run_id)
+    if row is None or row["sync"] != visit.parts["name"]:
+        raise no_such("There is no such run of this sync.")
+    async with db.transaction(visit.pool) as connection:
+        state = await runs.cancel(connection, run_id, by=visit.who.name)
+        if state is None:
+            raise NotNow("The run has ended, or is being ended.")
+        await visit.actor.note(connection, "cancel sync", target=run_id)
+    ends = "it ends behind the page that it is at" if state is runs.RunState.RUNNING else "it has ended"
+    return Done(f"Run {run_id} is cancelled: {ends}.", to=form.back(PATH))
+
+
+async def pause(visit: Visit, form: Form) -> Done:
+    """Its schedule stands; runs by hand are possible."""
+    name, reason = visit.parts["name"], form.needed("reason")
+    async with db.transaction(visit.pool) as connection:
+        if not await syncs.pause(connection, name, by=visit.who.name, why=reason):
+            raise NotNow("There is no such sync.")
+        await visit.actor.note(connection, "pause sync", target=name, reason=reason)
+    return Done(f"Paused {name}: its schedule stands; a run at work goes on.", to=form.back(PATH))
+
+
+async def resume(visit: Visit, form: Form) -> Done:
+    """Its schedule goes on."""
+    name = visit.parts["name"]
+    async with db.transaction(visit.pool) as connection:
+        changed = await syncs.resume(connection, name)
+        await visit.actor.note(connection, "resume sync", target=name, changed=changed)
+    return Done(f"{name} goes on; what was missed is made good as its schedules say.", to=form.back(PATH))
+
+
+SITE = Pages(
+    pages=(
+        Page(PATH, "syncs.html", read, tab="syncs"),
+        Page(PATH + "/{name}", "sync.html", one, tab="syncs"),
+        Page(PATH + "/{name}/runs/{id}", "run.html", one_run, tab="syncs"),
+    ),
+    acts=(
+        Act(PATH + "/{name}/run", start),
+        Act(PATH + "/{name}/pause", pause),
+        Act(PATH + "/{name}/resume", resume),
+        Act(PATH + "/{name}/runs/{id}/cancel", cancel),
+    ),
+)

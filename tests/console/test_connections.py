@@ -1,0 +1,59 @@
+"""Connections: pausing and resuming, Notion's tokens, rejected requests."""
+
+from outbox.store import handshakes
+from outbox.testing import Postroom
+from tests.console.visiting import looking, operating
+from tests.receiver.running import ghl_delivery, sealer
+
+
+async def test_a_destination_is_paused_with_a_reason_and_resumed(postroom: Postroom) -> None:
+    async with operating(postroom) as visitor:
+        assert (await visitor.act("/console/connections/notion/pause")).status_code == 422
+        await visitor.act("/console/connections/notion/pause", reason="schema change", minutes="5")
+        paused = await visitor.page("/console/connections")
+        await visitor.act("/console/connections/notion/resume")
+        resumed = await visitor.page("/console/connections")
+        await visitor.act("/console/connections/notion/resume")
+        again = await visitor.page("/console/connections")
+        assert (await visitor.act("/console/connections/NOTION;/pause", reason="x")).status_code == 404
+    assert "paused by otto “schema change”" in paused
+    assert "Paused notion for 5 m 00 s." in paused
+    assert "Connections (1" in paused
+    assert "Resumed notion. 0 events flow again" in resumed
+    assert "notion flows already. Nothing was changed." in again
+    acts = await postroom.rows("select who, via, what, target, reason from outbox.audit where what in ('pause', 'resume') order by id")
+    assert acts == [
+        {"who": "otto", "via": "console", "what": "pause", "target": "notion", "reason": "schema change"},
+        {"who": "otto", "via": "console", "what": "resume", "target": "notion", "reason": None},
+    ]
+
+
+async def test_a_candidate_of_notion_is_promoted_after_a_dialog(postroom: Postroom) -> None:
+    sealed = sealer().seal("secret_candidate_token_for_tests")
+    candidate = await handshakes.offer(postroom.pool, "notion", sealed=sealed, fingerprint="cafe0123", remote="203.0.113.0/24")
+    async with operating(postroom) as visitor:
+        before = (await visitor.get("/console/connections")).text
+        await visitor.act(f"/console/connections/handshakes/{candidate}/promote")
+        after = await visitor.page("/console/connections")
+    assert "cafe0123" in before
+    assert "secret_candidate" not in before
+    assert "The token cafe0123 is in use." in after
+    assert await postroom.value("select promoted_by from outbox.handshakes") == "otto"
+
+
+async def test_rejected_requests_are_listed_and_a_viewer_sees_no_body(postroom: Postroom) -> None:
+    async with operating(postroom) as visitor:
+        headers, body = ghl_delivery()
+        await visitor.talk.webhook("ghl", (headers, body + b" "))
+        await visitor.talk.flushed()
+        seen = await visitor.page("/console/rejected?source=ghl")
+        connections = await visitor.page("/console/connections")
+    async with looking(postroom) as visitor:
+        masked = await visitor.page("/console/rejected")
+        listed = (await visitor.get("/console/connections")).text
+    assert "bad signature" in seen
+    assert "ContactCreate" in seen
+    assert "ContactCreate" not in masked
+    assert "1 bad signature" in connections
+    assert "needs the operator role" in listed
+    assert '<dialog id="pause-' not in listed

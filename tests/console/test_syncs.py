@@ -1,0 +1,59 @@
+"""Syncs in the console: how they stand, runs asked for and cancelled, pauses."""
+
+from outbox.store import syncs
+from outbox.testing import Postroom
+from tests.console.visiting import looking, operating
+
+
+async def known(postroom: Postroom) -> None:
+    await syncs.register(postroom.pool, "ghl-contacts", destination="ghl", types=["incremental", "full"], off=None)
+
+
+async def test_without_a_dispatcher_there_is_no_sync_and_the_page_says_why(postroom: Postroom) -> None:
+    async with looking(postroom) as visitor:
+        assert "No dispatcher has written a sync down yet" in await visitor.page("/console/syncs")
+        assert (await visitor.get("/console/syncs/ghl-contacts")).status_code == 404
+
+
+async def test_a_run_is_asked_for_once_seen_and_cancelled(postroom: Postroom) -> None:
+    await known(postroom)
+    async with operating(postroom) as visitor:
+        form = await visitor.form_id()
+        for _ in range(2):
+            await visitor.act("/console/syncs/ghl-contacts/run", form=form, type="full", hours_back="24")
+        listed = await visitor.page("/console/syncs")
+        run = await postroom.value("select id from outbox.runs")
+        one = await visitor.page("/console/syncs/ghl-contacts")
+        detail = await visitor.page(f"/console/syncs/ghl-contacts/runs/{run}")
+        await visitor.act(f"/console/syncs/ghl-contacts/runs/{run}/cancel")
+        cancelled = await visitor.page(f"/console/syncs/ghl-contacts/runs/{run}")
+        await visitor.act(f"/console/syncs/ghl-contacts/runs/{run}/cancel")
+        again = await visitor.page("/console/syncs")
+        assert (await visitor.get(f"/console/syncs/other/runs/{run}")).status_code == 404
+    assert "Asked for a full run of ghl-contacts" in listed
+    assert "queued" in one
+    assert "full run of ghl-contacts" in detail
+    assert "cancelled" in cancelled
+    assert "The run has ended" in again
+    assert await postroom.value("select count(*) from outbox.runs") == 1
+    assert await postroom.value("select hours_back from outbox.runs") == 24
+
+
+async def test_a_run_of_an_unknown_type_or_of_a_sync_that_is_off_changes_nothing(postroom: Postroom) -> None:
+    await known(postroom)
+    await syncs.register(postroom.pool, "off-sync", destination=None, types=["full"], off="GHL_API_KEY is missing")
+    async with operating(postroom) as visitor:
+        await visitor.act("/console/syncs/ghl-contacts/run", type="sideways")
+        assert "has no runs of type 'sideways'" in await visitor.page("/console/syncs")
+        await visitor.act("/console/syncs/off-sync/run", type="full")
+        assert "off-sync is off: GHL_API_KEY is missing" in await visitor.page("/console/syncs")
+    assert await postroom.value("select count(*) from outbox.runs") == 0
+
+
+async def test_a_sync_is_paused_with_a_reason_and_goes_on(postroom: Postroom) -> None:
+    await known(postroom)
+    async with operating(postroom) as visitor:
+        await visitor.act("/console/syncs/ghl-contacts/pause", reason="holidays")
+        assert "paused by otto “holidays”" in await visitor.page("/console/syncs")
+        await visitor.act("/console/syncs/ghl-contacts/resume")
+        assert "ghl-contacts goes on" in await visitor.page("/console/syncs/ghl-contacts")
