@@ -178,7 +178,6 @@ def _show(console: Console, plan: Plan, system: System, ledger: Ledger, found: d
         facts(
             {
                 "Receiver": system.url,
-                "Console": way_in,
                 "Health": f"{system.url}/readyz  {system.url}/api/webhooks/ghl/health",
                 "API": f"{system.url}/openapi.json",
                 "GHL": f"{system.ghl}  (simulated; what it was made to do: /_sim/effects)"
@@ -189,6 +188,8 @@ def _show(console: Console, plan: Plan, system: System, ledger: Ledger, found: d
             }
         )
     )
+    console.print("\nLook at the console:", style="bold")
+    console.print(f"  {way_in}", soft_wrap=True)
     token = system.token or "$TOKEN"
     console.print("\nTry, in another terminal:", style="bold")
     lines = [f"curl -H 'Authorization: Bearer {token}' '{system.url}/api/events?limit=5'"]

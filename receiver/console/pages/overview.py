@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from outbox import sync_facts
 from outbox.db import Record
 from outbox.store import console, dead, destinations, events, handshakes, lanes, workers
 from receiver.console import words
@@ -70,6 +71,12 @@ async def _needs(visit: Visit) -> list[Need]:
         if row["state"] != "flowing":
             waiting, _ = held.get(row["name"], (0, 0))
             needs.append(Need("paused", stands(row) + f", {words.count(waiting)} waiting", row["since"], "/console/connections"))
+    for sync in await sync_facts.every(visit.pool):
+        if sync["light"] in ("yellow", "red"):
+            last = sync["last_success"]
+            said = f"{sync['name']} is {sync['light']}" + ("" if last else ", it has never succeeded")
+            since = datetime.fromisoformat(last["at"]) if last else None
+            needs.append(Need(f"light-{sync['light']}", said, since, f"/console/syncs/{sync['name']}"))
     candidates = [row for row in tokens if row["promoted_at"] is None]
     if candidates:
         needs.append(
