@@ -122,3 +122,7 @@ delete from outbox.runs r where r.ended_at < now() - $1::float8 * interval '1 da
 -- name: prune_records
 -- forgets what runs that ended over $1 days ago did to which record.
 delete from outbox.run_records k using outbox.runs r where r.id = k.run_id and r.ended_at < now() - $1::float8 * interval '1 day'
+
+-- name: prune_seen
+-- forgets what full runs met that failed over $1 days ago: retried later, one asks for each contact that it takes for gone, or brakes.
+delete from outbox.run_seen k using outbox.runs r where r.id = k.run_id and r.ended_at < now() - $1::float8 * interval '1 day'

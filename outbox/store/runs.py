@@ -20,6 +20,7 @@ from outbox.store import syncs
 Q = load("runs")
 LANE: Final = "sync:"
 MOST_HOURS_BACK: Final = 87_600
+SEEN_DAYS: Final = 7.0
 CALLED_AGAIN_S: Final = 300.0  # an external cron that calls twice within this means one run
 
 
@@ -299,5 +300,6 @@ async def records(connection: Connection | Pool, run_id: int, *, what: What | No
 
 async def prune(connection: Connection, *, keep_days: float, records_days: float) -> None:
     """Forgets what is old."""
+    await db.fetch(connection, Q["prune_seen"], SEEN_DAYS)
     await db.fetch(connection, Q["prune_records"], records_days)
     await db.fetch(connection, Q["prune"], keep_days)

@@ -252,3 +252,19 @@ async def test_a_record_that_cannot_be_taken_is_counted_and_named_without_its_da
     assert (row["state"], row["errors"], row["errors_by"]) == ("done", 2, '{"conflict": 1, "validation": 1}')
     notes = {record["record"]: record["note"] for record in await runs.records(postroom.pool, run_id)}
     assert notes == {"r1": "[e-mail] is no address", "": "two of one"}
+
+
+async def test_old_runs_are_forgotten_with_their_records_and_the_newest_success_stays(postroom: Postroom) -> None:
+    one = sync(numbers(1))
+    await register(postroom, one)
+    old, newest, fresh = [await asked(postroom, dry_run=dry) for dry in (False, False, True)]
+    await postroom.pool.execute("insert into outbox.run_seen select id, 'x' from outbox.runs")
+    for run_id, days in ((old, 95), (newest, 91), (fresh, 8)):
+        ended = "update outbox.runs set state = 'done', ended_at = now() - $2 * interval '1 day' where id = $1"
+        await postroom.pool.execute(ended, run_id, days)
+        await runs.log(postroom.pool, run_id, [runs.Entry("r", runs.What.CREATED)])  # type: ignore[arg-type] # a pool will do
+    async with db.transaction(postroom.pool) as connection:
+        await runs.prune(connection, keep_days=90, records_days=30)
+    assert [row["id"] for row in await postroom.rows("select id from outbox.runs order by id")] == [newest, fresh]
+    assert await postroom.rows("select run_id from outbox.run_records") == [{"run_id": fresh}]
+    assert await postroom.value("select count(*) from outbox.run_seen") == 0
