@@ -745,14 +745,19 @@ return case when contact.deleted_at is null then
 create function crm.stage_contact_change() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  was    jsonb := case when tg_op = 'UPDATE' then crm.shown(old) end;
-  is_now jsonb := crm.shown(new);
+  was    jsonb;
+  is_now jsonb;
   fields jsonb;
   word   text;
   lane   text := 'contact:' || new.ghl_contact_id;
   id     bigint;
 begin
-  if was is not distinct from is_now or not exists (select from outbox.wanted w where w.kind = 'contact.changed') then
+  if not exists (select from outbox.wanted w where w.kind = 'contact.changed') then
+    return null;
+  end if;
+  was := case when tg_op = 'UPDATE' then crm.shown(old) end;
+  is_now := crm.shown(new);
+  if was is not distinct from is_now then
     return null;
   elsif tg_op = 'INSERT' then
     word := 'created';
