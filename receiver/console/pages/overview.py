@@ -10,14 +10,18 @@ from datetime import datetime
 from typing import Any
 
 from outbox import sync_facts
-from outbox.db import Record
-from outbox.store import console, dead, destinations, events, handshakes, lanes, workers
-from receiver.console import words
+from outbox.db import Pool, Record
+from outbox.health import judge
+from outbox.store import console, dead, destinations, events, handshakes, lanes, minutes, standing, workers
+from outbox.store.minutes import Counts
+from receiver.console import charts, words
+from receiver.console.charts import Chart
 from receiver.console.page import Page, Pages, Visit
 from receiver.handshakes import SOURCE
 
 PATH = "/console/"
 MOST_GROUPS = 20
+DAY_S, BARS, BAR_S = 86_400.0, 96, 900
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +34,25 @@ class Need:
     link: str
 
 
+@dataclass(frozen=True, slots=True)
+class Day:
+    """The last 24 hours, by the counters."""
+
+    accepted: int
+    counts: Counts
+    chart: Chart
+
+
 async def read(visit: Visit) -> Mapping[str, Any]:
     """All panels at once; each may fail by itself."""
     pool = visit.pool
-    counts, needs, alive, ever = await asyncio.gather(
+    counts, needs, alive, ever, day, health = await asyncio.gather(
         visit.panel("the counts", events.counts(pool)),
         visit.panel("what needs you", _needs(visit)),
         visit.panel("the processes", workers.alive(pool)),
         visit.panel("whether anything came", console.any_event(pool)),
+        visit.panel("the last day", _day(pool)),
+        visit.panel("the health checks", standing.look(pool)),
     )
     listed = list(needs.value or [])
     if alive.value == []:
@@ -47,10 +62,21 @@ async def read(visit: Visit) -> Mapping[str, Any]:
         "needs": needs,
         "listed": listed,
         "alive": alive,
+        "day": day,
+        "health": health,
+        "judged": None if health.value is None else judge(health.value),
         "is_empty": ever.value is False,
         "verdict": _verdict(listed, counts.value, is_known=needs.problem is None and counts.problem is None),
         "addresses": [f"/api/webhooks/{door}" for door in sorted(visit.desk.webhooks.doors)],
     }
+
+
+async def _day(pool: Pool) -> Day:
+    return Day(
+        await minutes.accepted(pool, within_s=DAY_S),
+        await minutes.settled(pool, within_s=DAY_S),
+        charts.draw(await minutes.bars(pool, count=BARS, seconds=BAR_S)),
+    )
 
 
 async def _needs(visit: Visit) -> list[Need]:

@@ -1,0 +1,34 @@
+"""Bars: the tallest fills the chart, trouble is always to be seen, nothing is drawn where nothing was."""
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from outbox.store.minutes import Bar, Counts
+from receiver.console.charts import HEIGHT, LEAST, STRIP, WIDTH, draw
+
+BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def bars(*numbers: tuple[int, int]) -> list[Bar]:
+    return [Bar(BEGAN + timedelta(minutes=15 * n), 0, Counts(done=done, dead=dead)) for n, (done, dead) in enumerate(numbers)]
+
+
+def test_one_dead_among_a_thousand_is_seen() -> None:
+    chart = draw(bars((1000, 1), (0, 0), (10, 300)))
+    assert [bar.usual for bar in chart.bars] == [HEIGHT, 0, LEAST]
+    assert [bar.trouble for bar in chart.bars] == [LEAST, 0, STRIP - 4]
+    assert [bar.is_open for bar in chart.bars] == [False, False, True]
+    assert chart.said == "1,010 settled, 301 dead; at most 1,000 in one bar"
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 10**6)), max_size=96))
+def test_nothing_is_drawn_outside_and_something_wherever_something_was(numbers: list[tuple[int, int]]) -> None:
+    for bar in draw(bars(*numbers)).bars:
+        assert bar.x >= 0
+        assert bar.x + bar.width <= WIDTH
+        assert (bar.usual > 0) is (bar.settled > 0)
+        assert (bar.trouble > 0) is (bar.dead > 0)
+        assert bar.usual <= HEIGHT
+        assert bar.trouble <= STRIP - 4
