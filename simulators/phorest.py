@@ -159,7 +159,7 @@ class PhorestSimulator:
             raise PhorestRefusal(401, "")
         if request.path_params["business"] != self.settings.business_id:
             raise PhorestRefusal(403, "Access denied")
-        if request.path_params.get("branch", samples.DEMO_BRANCH_ID) not in self.store.branches:
+        if "branch" in request.path_params and request.path_params["branch"] not in self.store.branches:
             raise PhorestRefusal(404, "Branch not found")
         if not self._budget.take("all", self._clock()):
             raise PhorestRefusal(429, _TOO_MANY.format(self.settings.requests_per_second))

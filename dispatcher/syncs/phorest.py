@@ -15,10 +15,11 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Final
 
+from dispatcher.clients.answer import text
 from dispatcher.context import Services
 from dispatcher.handlers import phorest_reading as reading
 from dispatcher.syncs import phorest_walk as walks
-from dispatcher.syncs.base import Default, RunType, Sync
+from dispatcher.syncs.base import Default, RunType, Sync, Unusable
 from dispatcher.syncs.run import Run
 from outbox.cadence import Cron
 from outbox.store.schedules import CatchUp
@@ -32,6 +33,14 @@ def since_of(run: Run) -> datetime | None:
     return None if run.type == RunType.FULL or run.since is None else run.since - OVERLAP
 
 
+async def check_branches(run: Run) -> None:
+    """Raises Unusable for a branch that the business has not: it would be taken for one in which nothing happens."""
+    page = await run.ctx.phorest.branches()
+    missing = sorted(set(run.ctx.settings.phorest_zones()) - {text(row.get("branchId")) for row in page.rows})
+    if missing and page.is_last:
+        raise Unusable(f"the business at Phorest has no branch {', '.join(missing)}: correct PHOREST_BRANCHES")
+
+
 async def pull_clients(run: Run) -> None:
     """Clients, deleted, archived and merged ones among them."""
     legs = walks.client_legs(run.ctx.phorest, since=since_of(run), read=reading.client)
@@ -40,11 +49,13 @@ async def pull_clients(run: Run) -> None:
 
 async def pull_appointments(run: Run) -> None:
     """Appointments of all branches."""
+    await check_branches(run)
     await walks.walk(run, _appointments(run), walks.import_records)
 
 
 async def pull_bookings(run: Run) -> None:
     """Bookings of all branches, from their appointments."""
+    await check_branches(run)
     await walks.walk(run, _appointments(run), walks.import_bookings)
 
 
@@ -55,6 +66,7 @@ def _appointments(run: Run) -> list[walks.Leg]:
 
 async def pull_checkins(run: Run) -> None:
     """Who has come, yesterday and today: a day of a branch begins up to half a day before UTC's."""
+    await check_branches(run)
     day = run.until.date()
     days = (day - timedelta(days=1), day + timedelta(days=1))
     legs = walks.appointment_legs(run.ctx.phorest, run.ctx.settings, *days, since=None, checkins=True)
@@ -68,6 +80,7 @@ async def pull_loyalty(run: Run) -> None:
 
 async def pull_staff(run: Run) -> None:
     """The staff of all branches."""
+    await check_branches(run)
     await walks.walk(
         run, walks.branch_legs(run.ctx.settings, "staff", "staffId", run.ctx.phorest.staff, reading.staff), walks.import_records
     )
@@ -75,6 +88,7 @@ async def pull_staff(run: Run) -> None:
 
 async def pull_products(run: Run) -> None:
     """The products of all branches."""
+    await check_branches(run)
     legs = walks.branch_legs(run.ctx.settings, "products", "productId", run.ctx.phorest.products, reading.product)
     await walks.walk(run, legs, walks.import_records)
 

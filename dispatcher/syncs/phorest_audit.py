@@ -22,7 +22,7 @@ from dispatcher.errors import Gone
 from dispatcher.handlers import phorest_reading as reading
 from dispatcher.syncs import phorest_walk as walks
 from dispatcher.syncs.base import Default, RunType, Sync
-from dispatcher.syncs.phorest import off
+from dispatcher.syncs.phorest import check_branches, off
 from dispatcher.syncs.run import Page, Run
 from outbox.cadence import Cron
 from outbox.event import Event
@@ -79,6 +79,7 @@ def _parts() -> list[tuple[str, Part]]:
 
 
 async def _phorest(run: Run, state: State) -> State:
+    await check_branches(run)
     days = walks.horizon(run.ctx.settings, run.until)
     legs = [
         *walks.client_legs(run.ctx.phorest, since=None, read=reading.client),

@@ -97,6 +97,17 @@ async def test_an_interrupted_import_goes_on_at_its_page(postroom: Postroom, pul
     assert phorest[0].requests.count("GET", "**/client") == 5  # three pages, and the two that failed
 
 
+@pytest.mark.parametrize("name", ["phorest-appointments", "phorest-staff", "phorest-audit"])
+async def test_a_branch_that_the_business_has_not_pauses_the_sync_and_is_named(
+    postroom: Postroom, pull: Pull, phorest: Phorest, name: str
+) -> None:
+    phorest[0].store.branches = {"other": "Another Salon"}
+    run = await pull(name)
+    assert run["state"] == "failed"
+    paused = await postroom.value("select paused_why from outbox.syncs where name = $1", name)
+    assert "correct PHOREST_BRANCHES" in paused
+
+
 async def test_a_rehearsal_counts_and_keeps_nothing(postroom: Postroom, pull: Pull, phorest: Phorest) -> None:
     phorest[0].put_client("p1", **ADA)
     run = await pull("phorest-clients", dry_run=True)
