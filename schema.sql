@@ -597,7 +597,7 @@ create table outbox.runs (
   dry_run     boolean     not null default false,
   hours_back  int check (hours_back between 1 and 87600),         -- NULL: since the watermark
   since       timestamptz,                        -- changes from then (NULL: from the beginning or not begun) ...
-  until       timestamptz,                        -- ... to then: both fixed when it first begins
+  until       timestamptz,                        -- ... to then: both fixed when it first begins; of type range: what was asked for
   created     int not null default 0,
   updated     int not null default 0,
   unchanged   int not null default 0,
@@ -618,6 +618,7 @@ create table outbox.runs (
   asked_at    timestamptz not null default now(),
   started_at  timestamptz,
   ended_at    timestamptz,
+  missed      jsonb       not null default '{}',  -- by what it is: {"contacts": {"changed": 40, "missed": 1}}, of which so many no webhook had announced
   check ((state in ('done', 'failed', 'cancelled', 'braked')) = (ended_at is not null))
 );
 create index runs_sync on outbox.runs (sync, id);

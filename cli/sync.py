@@ -1,7 +1,9 @@
 """`postroom sync NAME`: a run of a sync by hand, watched to its end. Works with the dispatcher down, in this process then."""
 
 import asyncio
-from typing import Annotated, Any
+import re
+from datetime import date, datetime, timedelta
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -9,8 +11,8 @@ from rich.progress import Progress, TaskID
 
 from cli import kept, own_modules, running
 from cli.database import database, opened
-from cli.errors import Code, Usage
-from cli.options import Json
+from cli.errors import Code, Usage, bad
+from cli.options import Json, moment
 from cli.output import emit, err, facts, progress
 from cli.who import note, operator
 from dispatcher.config import DispatcherSettings
@@ -23,16 +25,23 @@ from outbox import db, sync_facts
 from outbox.config import DatabaseSettings
 from outbox.db import Pool
 from outbox.store import runs, workers
-from outbox.store.runs import ENDS, LANE, MOST_HOURS_BACK, RunState, Trigger, UnknownSync, UnknownType
+from outbox.store.runs import ENDS, LANE, MOST_HOURS_BACK, RANGE, RunState, Trigger, UnknownSync, UnknownType, WrongRange
+from outbox.timeline import iso
 
 LOOK_S = 0.2
 WAITS_S = 20.0  # so long it is watched while its event waits (its destination is held, say), then it is left to a dispatcher
+DAY: Final = re.compile(r"\d{4}-\d\d-\d\d|\d{8}")
+Span = tuple[datetime, datetime]
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help=f"One of: {', '.join(SYNCS)}.")]
 
 
 def command(
     name: Name,
+    since: Annotated[
+        str | None, typer.Option("--from", metavar="DATE", help="Of a sync over a range: from this day, or this moment (UTC).")
+    ] = None,
+    until: Annotated[str | None, typer.Option("--to", metavar="DATE", help="... to the end of this day, or to before this moment.")] = None,
     full: Annotated[bool, typer.Option("--full", help="All of it, with the search for what was deleted.")] = False,
     hours_back: Annotated[
         int | None, typer.Option("--hours-back", min=1, max=MOST_HOURS_BACK, metavar="N", help="What changed in the last N hours.")
@@ -52,17 +61,42 @@ def command(
         postroom sync ghl-contacts --full --dry-run
 
         postroom sync ghl-contacts --hours-back 48
+
+        postroom sync appointments --from 2026-11-01 --to 2026-11-30 --dry-run
     """
     if full and hours_back is not None:
         raise Usage("--full takes all of it: leave out --hours-back.")
+    span = _span(name, since, until, is_else=full or hours_back is not None)
+    type_ = "full" if full else "incremental" if span is None else RANGE
     settings, own = DatabaseSettings.read(), DispatcherSettings.read()
     loaded = own_modules.loaded(own)
     running.configure_log(settings, quiet=True)
     with database(settings) as dsn:
-        found = running.run(_run(dsn, settings, own, loaded, name, "full" if full else "incremental", hours_back, dry_run, quiet=as_json))
+        found = running.run(_run(dsn, settings, own, loaded, name, type_, hours_back, dry_run, span=span, quiet=as_json))
     emit(found, as_json=as_json, human=lambda console: _show(console, found))
     if found["state"] != RunState.DONE:
         raise typer.Exit(Code.FAILED)
+
+
+def _span(name: str, since: str | None, until: str | None, *, is_else: bool) -> Span | None:
+    """Of a sync over a range; None: it is not one. A day counts to its end."""
+    sync = SYNCS.get(name)
+    takes_one = sync is not None and RANGE in sync.types
+    if since is None and until is None and not (takes_one and not is_else):
+        return None
+    if sync is not None and not takes_one:
+        those = ", ".join(one.name for one in SYNCS.values() if RANGE in one.types)
+        raise Usage(f"{name} takes no range; --from and --to are for {those}.")
+    if is_else:
+        raise Usage("--from and --to say what is taken: leave out --full and --hours-back.")
+    begin, end = moment(since, option="--from"), moment(until, option="--to")
+    if begin is None or end is None:
+        raise Usage(f"`postroom sync {name}` needs both --from and --to.")
+    if until is not None and DAY.fullmatch(until.strip()):
+        if end.date() == date.max:
+            bad("--to", until, "a day that has an end")
+        end += timedelta(days=1)
+    return begin, end
 
 
 async def _run(
@@ -75,12 +109,13 @@ async def _run(
     hours_back: int | None,
     dry_run: bool,
     *,
+    span: Span | None,
     quiet: bool,
 ) -> dict[str, Any]:
     async with opened(dsn) as pool, services(dsn, own, sealer=kept.sealer(settings), own=loaded.clients) as shared:
         if not await workers.alive(pool):
             await Schedule(shared, SYNCS).register()  # nobody else says what there is
-        run_id = await _ask(pool, name, type_, hours_back, dry_run)
+        run_id = await _ask(pool, name, type_, hours_back, dry_run, span=span)
         stop = asyncio.Event()
 
         async def is_over() -> bool:
@@ -102,14 +137,26 @@ async def _run(
         return sync_facts.run(row)
 
 
-async def _ask(pool: Pool, name: str, type_: str, hours_back: int | None, dry_run: bool) -> int:
+async def _ask(pool: Pool, name: str, type_: str, hours_back: int | None, dry_run: bool, *, span: Span | None) -> int:
     async with db.transaction(pool) as connection:
         try:
-            asked = await runs.ask(connection, name, type_, trigger=Trigger.MANUAL, by=operator(), hours_back=hours_back, dry_run=dry_run)
+            asked = await runs.ask(
+                connection, name, type_, trigger=Trigger.MANUAL, by=operator(), hours_back=hours_back, dry_run=dry_run, span=span
+            )
         except (UnknownSync, UnknownType) as problem:
             raise Usage(f"{problem} There are: {', '.join(SYNCS)}.") from None
+        except WrongRange as problem:
+            raise Usage(str(problem)) from None
         assert asked is not None  # its key is fresh
-        await note(connection, "sync", target=f"{name} {type_}", run=asked.id, hours_back=hours_back, dry_run=dry_run)
+        await note(
+            connection,
+            "sync",
+            target=f"{name} {type_}",
+            run=asked.id,
+            hours_back=hours_back,
+            dry_run=dry_run,
+            range=span and [iso(at) for at in span],
+        )
     return asked.id
 
 
@@ -139,8 +186,14 @@ def _show(console: Console, run: dict[str, Any]) -> None:
                 "run": run["id"],
                 "state": run["state"] + (" (nothing was changed)" if run["dry_run"] else ""),
                 **({"reason": reason} if reason else {}),
+                **({"range": f"{run['since']} to {run['until']}"} if run["type"] == RANGE else {}),
                 **counts,
                 **{f"errors, {word}": number for word, number in run["errors_by"].items()},
+                **{
+                    f"{what} missed by webhooks": f"{one['missed']} of {one['changed']}"
+                    + (f", {one['share']:.1%}" if one["changed"] else "")
+                    for what, one in run["missed"].items()
+                },
                 "seconds at work": round(run["worked_ms"] / 1000, 1),
                 "calls": run["calls"],
                 **({"calls left today": run["quota_left"]} if run["quota_left"] is not None else {}),

@@ -19,12 +19,14 @@ from dispatcher.handlers import (
     phorest_people,
     phorest_undoing,
     phorest_visits,
+    resync,
     sync_runs,
 )
 from dispatcher.outcome import Outcome, Settled, Skipped
 from dispatcher.policy.retry import RetryPolicy
 from dispatcher.syncs.base import Sync
 from dispatcher.syncs.table import SYNCS
+from outbox import kinds
 from outbox.event import Claimed
 from outbox.store.routes import Told
 
@@ -102,6 +104,7 @@ ROUTES: Mapping[str, Route] = {
     "appointment.confirmed": Route(appointments.confirmed, destination="ghl"),
     "appointment.cancelled": Route(appointments.cancelled, destination="ghl"),
     "appointment.completed": Route(appointments.completed, destination="ghl"),
+    kinds.RESYNC: Route(resync.resync, destination="ghl"),
     **sync_routes(SYNCS),
 }
 

@@ -67,6 +67,8 @@ class AppointmentChange(BaseModel):
 
 APPOINTMENT_KINDS = tuple(f"appointment.{word}" for word in ("created", "updated", "confirmed", "cancelled", "completed"))
 
+RESYNC = "appointment.resync"  # the same payload, of which only the id counts: staged by a sync, never by an app
+
 CONTACT_CHANGED = "contact.changed"
 
 

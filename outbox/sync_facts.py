@@ -57,7 +57,16 @@ def run(row: Record) -> dict[str, Any]:
         "why": row["why"],
         "counts": {name: row[name] for name in COUNTS},
         "errors_by": json.loads(row["errors_by"]),
+        "missed": missed(row),
         **{name: iso(row[name]) for name in TIMES},
+    }
+
+
+def missed(row: Record) -> dict[str, dict[str, Any]]:
+    """Of what changed over there, how much nobody had announced; `share` None: nothing changed."""
+    told: dict[str, dict[str, int]] = json.loads(row["missed"])
+    return {
+        what: {**one, "share": round(one["missed"] / one["changed"], 4) if one["changed"] else None} for what, one in sorted(told.items())
     }
 
 

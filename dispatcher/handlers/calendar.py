@@ -24,7 +24,7 @@ from outbox.store import appointments, ghl_appointments, links
 LINK: Final = "appointment"
 AROUND: Final = timedelta(days=1)  # a booking whose answer was lost is looked for that long before and after its time
 CREATED: Final = "appointment.created"
-WHOLE: Final = frozenset({CREATED, "appointment.updated"})  # without a state before, these may have changed anything
+WHOLE: Final = frozenset({CREATED, "appointment.updated", kinds.RESYNC})  # without a state before, these may have changed anything
 SHARED: Final = ("status", "starts_at", "ends_at", "title", "notes", "calendar_id")  # what an app says and a calendar shows
 
 _THEIRS: Final[dict[str, AppointmentStatus]] = {

@@ -26,10 +26,11 @@ RUN_S: Final = 12 * 3600.0  # a run that is cut off at its deadline goes on at i
 
 
 class RunType(StrEnum):
-    """The usual types; a sync may have others."""
+    """The usual types; a sync may have others. A run of type range has its `since` and `until` from whoever asked for it."""
 
     INCREMENTAL = "incremental"
     FULL = "full"
+    RANGE = "range"  # over a span that is asked for
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,7 +113,8 @@ async def _sweep(run: Run, ghl: GhlClient) -> None:
                     page.did(What.DELETED, contact_id)
 
 
-def _off(services: Services) -> str | None:
+def off(services: Services) -> str | None:
+    """Why nothing can be asked of GHL; None: it can."""
     if services.has("ghl"):
         return None
     settings = services.settings
@@ -130,5 +131,5 @@ GHL_CONTACTS: Final = Sync(
         RunType.INCREMENTAL: Default(Cron("0 * * * *")),
         RunType.FULL: Default(Cron("0 2 * * *"), CatchUp.SKIP),
     },
-    off=_off,
+    off=off,
 )

@@ -18,7 +18,8 @@ from outbox.db import Connection
 from outbox.errors import PostroomError
 from outbox.event import Event
 from outbox.staging import stage
-from outbox.store import runs
+from outbox.store import events, runs
+from outbox.store.events import Arrival
 from outbox.store.runs import Begun, Category, Entry, Numbers, RunState, What
 
 MOST_LOGGED: Final = 1_000
@@ -45,6 +46,15 @@ class Page:
     async def stage(self, event: Event) -> int:
         """Stages an event, which exists if and only if this page does."""
         return int(await stage(self.connection, event))
+
+    async def stage_all(self, arrivals: Sequence[Arrival]) -> list[bool]:
+        """As stage(), many in one statement and with their urgency; says of each whether it was new."""
+        return await events.stage_page(self.connection, arrivals) if arrivals else []
+
+    def found(self, what: str, *, changed: int, missed: int) -> None:
+        """So many changed over there, and so many of them nobody had announced."""
+        before = self.numbers.missed.get(what, {"changed": 0, "missed": 0})
+        self.numbers.missed[what] = {"changed": before["changed"] + changed, "missed": before["missed"] + missed}
 
     def count(self, *, created: int = 0, updated: int = 0, unchanged: int = 0, skipped: int = 0, deleted: int = 0) -> None:
         """Counts records without naming them."""
@@ -119,7 +129,7 @@ class Run:
         Raises Cancelled and Stopping behind the page, OwnershipLost and DatabaseUnavailable instead of it.
         """
         numbers = self.current()
-        numbers.errors_by = dict(numbers.errors_by)
+        numbers.errors_by, numbers.missed = dict(numbers.errors_by), dict(numbers.missed)
         is_progress = checkpoint != numbers.checkpoint
         numbers.checkpoint, numbers.pages = checkpoint, numbers.pages + 1
         async with self.ctx.part(is_progress=is_progress) as connection:

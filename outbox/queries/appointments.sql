@@ -45,3 +45,24 @@ order by created_at desc, id limit $3
 -- name: next_of_contact
 -- read only: when the contact's next appointment that still stands starts.
 select min(starts_at) from crm.appointments where contact_id = $1 and status in ('scheduled', 'confirmed') and starts_at > now()
+
+-- name: between
+-- read only: those that start from $1 to before $2, in the order of their beginnings, behind ($3, $4), with whether one is the mirror of an app's own.
+select a.id, a.starts_at, a.contact_id, a.location_id,
+       a.ghl_appointment_id is not null and exists (
+         select from crm.links l where l.kind = 'appointment' and l.theirs = a.ghl_appointment_id and l.ours <> a.id::text) is_mirror
+from crm.appointments a
+where a.starts_at >= $1 and a.starts_at < $2 and ($3::timestamptz is null or (a.starts_at, a.id) > ($3, $4::uuid))
+order by a.starts_at, a.id limit $5
+
+-- name: count_between
+-- read only: how many start from $1 to before $2.
+select count(*)::int from crm.appointments where starts_at >= $1 and starts_at < $2
+
+-- name: statuses_of_contact
+-- read only: the statuses that the contact's appointments have.
+select distinct status from crm.appointments where contact_id = $1
+
+-- name: latest_of_contact
+-- read only: the contact's appointment that changed last.
+select id, status from crm.appointments where contact_id = $1 order by updated_at desc, id limit 1

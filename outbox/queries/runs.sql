@@ -4,7 +4,8 @@ with id as materialized (select nextval('outbox.event_ids') id),
 key as (
   insert into outbox.keys (digest, event_id) select outbox.digest('sync', $3), id from id on conflict do nothing returning event_id),
 run as (
-  insert into outbox.runs (id, sync, type, trigger, by_whom, hours_back, dry_run) select event_id, $5, $6, $7, $8, $9, $10 from key
+  insert into outbox.runs (id, sync, type, trigger, by_whom, hours_back, dry_run, since, until)
+  select event_id, $5, $6, $7, $8, $9, $10, $11, $12 from key
   on conflict do nothing returning id),
 e as (
   insert into outbox.events (id, source, kind, key, lane, payload) select id, 'sync', $1, $3, $4, convert_to($2::text, 'UTF8') from run),
@@ -25,8 +26,9 @@ order by id desc limit 1
 -- name: renew
 -- ended well, cancelled or braked -> waiting, from its beginning: its event is run once more.
 update outbox.runs
-set state = 'waiting', ended_at = null, checkpoint = null, since = null, until = null, cancel_by = null, phase = null, progress = 0, expected = null,
-    created = 0, updated = 0, unchanged = 0, skipped = 0, deleted = 0, errors = 0, errors_by = '{}', pages = 0
+set state = 'waiting', ended_at = null, checkpoint = null, cancel_by = null, phase = null, progress = 0, expected = null,
+    created = 0, updated = 0, unchanged = 0, skipped = 0, deleted = 0, errors = 0, errors_by = '{}', pages = 0, missed = '{}',
+    since = case when type = 'range' then since end, until = case when type = 'range' then until end
 where id = $1 and state in ('done', 'cancelled', 'braked')
 
 -- name: begin
@@ -37,7 +39,7 @@ set state = 'running', reason = null, ended_at = null, started_at = coalesce(sta
     since = case when until is not null then since when hours_back is not null then now() - hours_back * interval '1 h' else s.watermark end
 from outbox.syncs s where r.id = $1 and s.name = r.sync
 returning r.id, r.sync, r.type, r.trigger, r.dry_run, r.hours_back, r.since, r.until, r.started_at, r.created, r.updated, r.unchanged, r.skipped, r.deleted,
-          r.errors, r.errors_by, r.calls, r.quota_left, r.phase, r.progress, r.expected, r.pages, r.checkpoint, r.worked_ms, r.cancel_by,
+          r.errors, r.errors_by, r.calls, r.quota_left, r.phase, r.progress, r.expected, r.pages, r.checkpoint, r.worked_ms, r.missed, r.cancel_by,
           s.kept, s.may_delete, s.off, (select count(*)::int from outbox.run_records k where k.run_id = r.id) logged
 
 -- name: keep
@@ -45,7 +47,7 @@ returning r.id, r.sync, r.type, r.trigger, r.dry_run, r.hours_back, r.since, r.u
 update outbox.runs
 set state = $2, reason = $3, ended_at = case when $4 then now() end, created = $5, updated = $6, unchanged = $7, skipped = $8, deleted = $9,
     errors = $10, errors_by = $11::jsonb, calls = $12, quota_left = $13, phase = $14, progress = $15, expected = $16, pages = $17,
-    checkpoint = $18::jsonb, worked_ms = $19
+    checkpoint = $18::jsonb, worked_ms = $19, missed = $20::jsonb
 where id = $1 and state in ('running', 'waiting') returning cancel_by
 
 -- name: cancel

@@ -4,7 +4,7 @@ What slot is taken and what status may follow, the database decides; here its re
 caller's, in the same transaction.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple, NotRequired, TypedDict, Unpack
@@ -98,6 +98,29 @@ async def next_of_contact(connection: Connection | Pool, contact_id: str) -> dat
     """When the contact's next standing appointment starts."""
     starts_at = await db.fetchval(connection, Q["next_of_contact"], contact_id)
     return starts_at if isinstance(starts_at, datetime) else None
+
+
+async def between(
+    connection: Connection | Pool, starts_from: datetime, starts_before: datetime, *, after: Sequence[str] | None, limit: int
+) -> list[Record]:
+    """Those that start in a span, in that order, behind `after`: (when one starts, its id), as texts."""
+    at, number = (None, None) if after is None else (datetime.fromisoformat(after[0]), UUID(after[1]))
+    return await db.fetch(connection, Q["between"], starts_from, starts_before, at, number, limit)
+
+
+async def count_between(connection: Connection | Pool, starts_from: datetime, starts_before: datetime) -> int:
+    """How many start in a span."""
+    return int(await db.fetchval(connection, Q["count_between"], starts_from, starts_before, timeout_s=60) or 0)
+
+
+async def statuses_of_contact(connection: Connection | Pool, contact_id: str) -> list[str]:
+    """Every status that one of the contact's appointments has."""
+    return [row["status"] for row in await db.fetch(connection, Q["statuses_of_contact"], contact_id)]
+
+
+async def latest_of_contact(connection: Connection | Pool, contact_id: str) -> Record | None:
+    """The contact's appointment that changed last, or None."""
+    return await db.fetchrow(connection, Q["latest_of_contact"], contact_id)
 
 
 # ── how a write is refused

@@ -63,6 +63,16 @@ async def stage_many(connection: Connection, arrivals: Sequence[Arrival], *, tim
     ]
 
 
+async def stage_page(connection: Connection, arrivals: Sequence[Arrival]) -> list[bool]:
+    """In the caller's transaction: stages a page, and says of each row whether it was new. A key used before stages nothing again.
+
+    For a page whose keys nobody else stages at the same time, as those of one sync's runs are.
+    """
+    digests = [digest(a.source, a.key) if a.key is not None else None for a in arrivals]
+    ids = await _insert(connection, arrivals, digests, timeout_s=30)
+    return [n in ids for n in range(len(arrivals))]
+
+
 async def _insert(
     connection: Connection, arrivals: Sequence[Arrival], digests: Sequence[uuid.UUID | None], *, timeout_s: float
 ) -> dict[int, int]:

@@ -7,7 +7,7 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
@@ -21,6 +21,8 @@ Q = load("runs")
 LANE: Final = "sync:"
 MOST_HOURS_BACK: Final = 87_600
 SEEN_DAYS: Final = 7.0
+RANGE: Final = "range"  # the type of a run whose span is asked for, not worked out
+LONGEST_RANGE: Final = timedelta(days=3_660)
 CALLED_AGAIN_S: Final = 300.0  # an external cron that calls twice within this means one run
 
 
@@ -76,6 +78,10 @@ class UnknownType(PostroomError):
     """The sync has no runs of that type."""
 
 
+class WrongRange(PostroomError):
+    """A range where there is none, or none where there must be one, or one that cannot be; the message says which."""
+
+
 class SwitchedOff(PostroomError):
     """The sync cannot run; the message says what is missing."""
 
@@ -117,6 +123,7 @@ class Numbers:
     pages: int = 0
     checkpoint: Any = None
     worked_ms: int = 0
+    missed: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,16 +156,18 @@ async def ask(
     hours_back: int | None = None,
     dry_run: bool = False,
     key: str | None = None,
+    span: tuple[datetime, datetime] | None = None,
 ) -> Asked | None:
     """In the caller's transaction: stages a run. None: its key was used before, or a tick of this type waits already.
 
-    Raises UnknownSync, UnknownType, SwitchedOff.
+    `span` is that of a run of type range: from the first, to before the second. Raises UnknownSync, UnknownType, WrongRange, SwitchedOff.
     """
     known = await syncs.one(connection, sync)
     if known is None:
         raise UnknownSync(f"There is no sync {sync[:80]!r}.")
     if type_ not in known["types"]:
         raise UnknownType(f"{sync} has no runs of type {type_[:40]!r}; it has {', '.join(known['types'])}.")
+    _check_range(sync, type_, span, hours_back)
     if known["off"] is not None:
         raise SwitchedOff(f"{sync} is off: {known['off']}.")
     name, _, account = sync.partition(":")
@@ -178,8 +187,24 @@ async def ask(
         by,
         hours_back,
         dry_run,
+        *(span or (None, None)),
     )
     return None if staged is None else Asked(staged, is_new=True)
+
+
+def _check_range(sync: str, type_: str, span: tuple[datetime, datetime] | None, hours_back: int | None) -> None:
+    if type_ != RANGE:
+        if span is not None:
+            raise WrongRange(f"A run of type {type_} takes no range; one of type {RANGE} does.")
+        return
+    if span is None:
+        raise WrongRange(f"A run of {sync} needs its range: from when, and to when.")
+    if hours_back is not None:
+        raise WrongRange("A run goes over a range or so many hours back, not both.")
+    if span[0] >= span[1]:
+        raise WrongRange("The range ends before it begins.")
+    if span[1] - span[0] > LONGEST_RANGE:
+        raise WrongRange(f"The range is longer than {LONGEST_RANGE.days} days.")
 
 
 async def ask_once(connection: Connection, sync: str, type_: str, *, trigger: Trigger, by: str) -> Asked:
@@ -209,7 +234,8 @@ async def begin(connection: Connection, run_id: int) -> Begun | None:
     checkpoint, errors_by = row["checkpoint"], json.loads(row["errors_by"])
     counted = {name: row[name] for name in ("created", "updated", "unchanged", "skipped", "deleted", "errors", "calls", "quota_left")}
     going = {name: row[name] for name in ("phase", "progress", "expected", "pages", "worked_ms")}
-    numbers = Numbers(**counted, **going, errors_by=errors_by, checkpoint=None if checkpoint is None else json.loads(checkpoint))
+    numbers = Numbers(**counted, **going, errors_by=errors_by, missed=json.loads(row["missed"]))
+    numbers.checkpoint = None if checkpoint is None else json.loads(checkpoint)
     plain = {name: row[name] for name in ("id", "sync", "type", "dry_run", "since", "until", "started_at", "may_delete", "off")}
     return Begun(
         **plain,
@@ -245,6 +271,7 @@ async def keep(connection: Connection | Pool, run_id: int, numbers: Numbers, *, 
         numbers.pages,
         None if numbers.checkpoint is None else json.dumps(numbers.checkpoint),
         numbers.worked_ms,
+        json.dumps(numbers.missed),
     )
     return None if cancel_by is None else str(cancel_by)
 

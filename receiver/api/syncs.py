@@ -1,5 +1,6 @@
 """Scheduled syncs: how they stand, their runs, and what a person may do about them. A dispatcher does the work; this only asks for it."""
 
+from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, StringConstraints
@@ -8,9 +9,9 @@ from outbox import cadence, sync_facts
 from outbox.cadence import InvalidCadence
 from outbox.errors import PostroomError
 from outbox.store import events, runs, schedules, syncs
-from outbox.store.runs import MOST_HOURS_BACK, SwitchedOff, Trigger, UnknownSync, UnknownType, What
+from outbox.store.runs import MOST_HOURS_BACK, SwitchedOff, Trigger, UnknownSync, UnknownType, What, WrongRange
 from outbox.store.schedules import CatchUp
-from receiver.api.operation import Answer, Asked, Call, Limit, NoBody, NoQuery, Operation, Said, Table, Text, Time, Told
+from receiver.api.operation import Answer, Asked, Call, Limit, Moment, NoBody, NoQuery, Operation, Said, Table, Text, Time, Told
 from receiver.config import Role
 from receiver.errors import Problem, conflict, invalid, not_found
 
@@ -29,6 +30,12 @@ class Counts(Said):
     errors: int
 
 
+class Missed(Said):
+    changed: int = Field(description="So many changed in its window.")
+    missed: int = Field(description="So many of them no webhook had announced.")
+    share: float | None = Field(description="missed of changed; null: nothing changed.")
+
+
 class Run(Said):
     id: int = Field(description="Also its event's id.")
     sync: str
@@ -45,6 +52,9 @@ class Run(Said):
     until: Time | None
     counts: Counts
     errors_by: dict[str, int] = Field(description="api, network, rate limit, validation, conflict; also those that were tried again.")
+    missed: dict[str, Missed] = Field(
+        description="Of a run that looks for what webhooks missed: by what it is, such as contacts and appointments."
+    )
     calls: int
     quota_left: int | None = Field(description="Calls left today; null: the API does not say.")
     phase: str | None
@@ -150,6 +160,8 @@ class RunTold(Told):
     type: RunType = "incremental"
     hours_back: Annotated[int, Field(ge=1, le=MOST_HOURS_BACK)] | None = Field(None, description="Absent: since the watermark.")
     dry_run: bool = False
+    since: Moment | None = Field(None, description="Of a run of type range: from then, with a zone.")
+    until: Moment | None = Field(None, description="Of a run of type range: to before then, with a zone.")
 
 
 class PauseTold(Told):
@@ -195,14 +207,17 @@ async def list_runs(call: Call[RunsAsked, NoBody]) -> Answer:
 async def start_run(call: Call[NoQuery, RunTold]) -> Answer:
     """Asks for a run; it begins when those before it have ended."""
     name, told = call.path["name"], call.body
+    span = _span(told)
     async with call.desk.pool.acquire() as connection, connection.transaction():
         with _as_problem():
             asked = await runs.ask(
-                connection, name, told.type, trigger=Trigger.MANUAL, by=call.by, hours_back=told.hours_back, dry_run=told.dry_run
+                connection, name, told.type, trigger=Trigger.MANUAL, by=call.by, hours_back=told.hours_back, dry_run=told.dry_run, span=span
             )
         assert asked is not None  # its key is fresh
         target = f"{name} {told.type}"
-        await call.note(connection, "sync", target=target, run=asked.id, hours_back=told.hours_back, dry_run=told.dry_run)
+        await call.note(
+            connection, "sync", target=target, run=asked.id, hours_back=told.hours_back, dry_run=told.dry_run, range=_as_text(span)
+        )
     return Answer(Started(run=asked.id, is_new=True), 202)
 
 
@@ -285,6 +300,18 @@ async def cron(call: Call[NoQuery, NoBody]) -> Answer:
     return Answer(Started(run=asked.id, is_new=asked.is_new), 202 if asked.is_new else 200)
 
 
+def _span(told: RunTold) -> tuple[datetime, datetime] | None:
+    if told.since is None and told.until is None:
+        return None
+    if told.since is None or told.until is None:
+        raise invalid([{"field": "until" if told.until is None else "since", "message": "A range has both since and until."}])
+    return told.since, told.until
+
+
+def _as_text(span: tuple[datetime, datetime] | None) -> list[str] | None:
+    return span and [at.isoformat() for at in span]
+
+
 async def _run(call: Call[Any, Any]) -> Any:
     row = await runs.one(call.desk.pool, call.event_id())
     if row is None or row["sync"] != call.path["name"]:
@@ -312,6 +339,8 @@ class _as_problem:  # noqa: N801 -- reads as a statement
                 raise _unknown() from None
             case UnknownType():
                 raise invalid([{"field": "type", "message": str(problem)}]) from None
+            case WrongRange():
+                raise invalid([{"field": "since", "message": str(problem)}]) from None
             case SwitchedOff():
                 raise conflict("sync-off", str(problem)) from None
             case PostroomError() | None | _:

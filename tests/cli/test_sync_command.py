@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from datetime import UTC, datetime
 
 import pytest
 
@@ -10,6 +11,7 @@ from dispatcher.syncs.ghl_contacts import GHL_CONTACTS
 from outbox.testing import Postroom
 from simulators.ghl import GhlSimulator
 from tests.cli.conftest import Command
+from tests.dispatcher.booking import made_here
 from tests.dispatcher.running import dispatching
 from tests.dispatcher.syncing import asked, register
 
@@ -74,6 +76,51 @@ async def test_what_cannot_be_run_is_bad_usage_or_says_what_is_missing(command: 
     off = await asyncio.to_thread(command, "sync", NAME)
     assert (off.code, "GHL_API_KEY and GHL_LOCATION_ID are missing" in off.err) == (1, True)
     assert await postroom.staged() == []
+
+
+async def test_a_range_of_appointments_is_taken_by_days_and_a_rehearsal_stages_nothing(
+    command: Command, postroom: Postroom, variables: dict[str, str]
+) -> None:
+    for day in (4, 5, 6):
+        await made_here(postroom, starts_at=datetime(2027, 1, day, 10, tzinfo=UTC), ends_at=datetime(2027, 1, day, 11, tzinfo=UTC))
+    span = ("--from", "2027-01-05", "--to", "2027-01-05")
+    rehearsed = await asyncio.to_thread(command, "sync", "appointments", *span, "--dry-run", "--json", **variables)
+    assert (rehearsed.code, rehearsed.json()["counts"]["updated"]) == (0, 1), rehearsed.err
+    staged = "select count(*) from outbox.events where kind = 'appointment.resync'"
+    assert await postroom.value(staged) == 0
+    ended = await asyncio.to_thread(command, "sync", "appointments", *span, **variables)
+    assert (ended.code, "2027-01-06T00:00:00" in ended.out) == (0, True)
+    assert await postroom.value(staged) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("appointments",), "needs both --from and --to"),
+        (("appointments", "--from", "2027-01-05"), "needs both --from and --to"),
+        (("appointments", "--from", "yesterday", "--to", "2027-01-05"), "--from"),
+        (("appointments", "--from", "2027-01-06", "--to", "2027-01-04"), "ends before it begins"),
+        (("appointments", "--from", "1970-01-01", "--to", "2027-01-04"), "longer than"),
+        (("appointments", "--from", "2027-01-04", "--to", "9999-12-31"), "a day that has an end"),
+        (("appointments", "--from", "2027-01-04", "--to", "2027-01-04", "--full"), "leave out --full"),
+        ((NAME, "--from", "2027-01-04", "--to", "2027-01-04"), "takes no range"),
+    ],
+)
+async def test_a_range_that_cannot_be_is_bad_usage(
+    command: Command, postroom: Postroom, variables: dict[str, str], given: tuple[str, ...], said: str
+) -> None:
+    ended = await asyncio.to_thread(command, "sync", *given, **variables)
+    assert (ended.code, said in " ".join(ended.err.split())) == (2, True), ended.err
+    assert await postroom.staged() == []
+
+
+async def test_the_share_that_webhooks_missed_is_shown(command: Command, postroom: Postroom, ghl: Ghl, variables: dict[str, str]) -> None:
+    long_ago = await postroom.value("select now() - interval '20 minutes'")
+    ghl[0].put_contact("c1")
+    ghl[0].store.contacts["c1"]["dateUpdated"] = long_ago.isoformat(timespec="milliseconds")
+    ended = await asyncio.to_thread(command, "sync", "ghl-missed", **variables)
+    assert (ended.code, "1 of 1, 100.0%" in ended.out) == (0, True), ended.err
+    assert await postroom.value("select lane from outbox.events where source = 'ghl-found'") == "ghl:contact:c1"
 
 
 async def test_syncs_are_listed_paused_resumed_released_and_cancelled(
