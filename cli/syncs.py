@@ -65,7 +65,7 @@ def list_runs(name: Name, limit: Limit = 20, as_json: Json = False) -> None:
     found = ask(read)
 
     def human(console: Console) -> None:
-        columns = ("run", "type", "trigger", "state", "total", "created", "updated", "deleted", "errors", "started", "reason")
+        columns = ("run", "type", "trigger", "state", "total", "created", "updated", "deleted", "errors", "missed", "started", "reason")
         rows = [
             [
                 one["id"],
@@ -73,6 +73,7 @@ def list_runs(name: Name, limit: Limit = 20, as_json: Json = False) -> None:
                 one["trigger"],
                 one["state"],
                 *(one["counts"][c] for c in columns[4:9]),
+                ", ".join(f"{what} {found['missed']}/{found['changed']}" for what, found in one["missed"].items()),
                 one["started_at"],
                 one["reason"],
             ]

@@ -67,7 +67,8 @@ async def _fields(ctx: Context, ghl: GhlClient, contact: Contact) -> list[str]:
     """The status of what changed last, and the day of what comes next, whichever appointment of the contact is asked about."""
     pool, contact_id = ctx.services.pool, contact.ghl_contact_id
     latest, coming = await appointments.latest_of_contact(pool, contact_id), await appointments.next_of_contact(pool, contact_id)
-    wanted = {STATUS_FIELD: None if latest is None else str(latest["status"]), NEXT_FIELD: coming and coming.date().isoformat()}
+    status, day = None if latest is None else str(latest["status"]), None if coming is None else coming.date().isoformat()
+    wanted = {STATUS_FIELD: status, NEXT_FIELD: day}
     has = contact.custom_fields or {}
     differs = {name: value for name, value in wanted.items() if value is not None and has.get(name) != value}
     write = {name: value for name, value in differs.items() if await ghl.custom_field(name) is not None}

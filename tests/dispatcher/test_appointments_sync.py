@@ -75,17 +75,17 @@ async def test_ghl_is_brought_in_line_without_a_note_or_a_task_and_the_next_time
     contact = simulator.store.contacts["c1"]
     assert sorted(contact["tags"]) == ["appointment-confirmed", "vip"]
     assert [(one["appointmentStatus"], one["contactId"]) for one in booked(simulator)] == [("confirmed", "c1")]
-    assert not [one for one in simulator.effects.items if one.kind in ("note", "task")]
+    assert not [one for one in simulator.effects.list() if one.kind in ("note", "task")]
     [first] = await resyncs(postroom)
     assert (await fate(postroom, first["id"])).state == "done"
     assert await postroom.value("select echo_of from crm.contacts where ghl_contact_id = 'c1'") == first["id"]
     assert await postroom.value("select ghl_appointment_id from crm.appointments where id::text = $1", number) == booked(simulator)[0]["id"]
 
-    effects = len(simulator.effects.items)
+    effects = len(simulator.effects.list())
     await told(postroom, drain, booking)
     second = (await resyncs(postroom))[-1]
     found = await fate(postroom, second["id"])
-    assert (found.state, found.why, len(simulator.effects.items)) == ("skipped", "GHL is in line", effects)
+    assert (found.state, found.why, len(simulator.effects.list())) == ("skipped", "GHL is in line", effects)
 
 
 async def test_whoever_changed_a_booking_last_is_right(postroom: Postroom, drain: Drain, booking: DispatcherSettings, ghl: Ghl) -> None:

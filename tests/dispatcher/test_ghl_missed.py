@@ -9,6 +9,8 @@ import pytest
 from dispatcher.config import DispatcherSettings
 from dispatcher.syncs import ghl_missed
 from dispatcher.syncs.ghl_missed import GHL_MISSED
+from outbox.store import found as store
+from outbox.store.found import Seen
 from outbox.testing import Drain, Postroom
 from simulators import samples
 from simulators.shapes import JsonObject
@@ -109,14 +111,14 @@ async def test_what_was_announced_and_still_waits_was_not_missed(postroom: Postr
     await announced(postroom, "ContactCreate", simulator.put_contact("c1"))
     await announced(postroom, "AppointmentCreate", simulator.put_appointment("g1", **soon()))
     async with postroom.pool.acquire() as connection:
-        contacts = await ghl_missed.found.contacts(connection, [_seen("c1"), _seen("c2")])
-        appointments = await ghl_missed.found.appointments(connection, [_seen("g1"), _seen("g2")])
+        contacts = await store.contacts(connection, [_seen("c1"), _seen("c2")])
+        appointments = await store.appointments(connection, [_seen("g1"), _seen("g2")])
     assert contacts == {"c1": "waits", "c2": "missed"}
     assert appointments == {"g1": "waits", "g2": "missed"}
 
 
-def _seen(number: str) -> ghl_missed.Seen:
-    return ghl_missed.Seen(number, datetime.now(UTC), b"x")
+def _seen(number: str) -> Seen:
+    return Seen(number, datetime.now(UTC), b"x")
 
 
 async def test_an_appointment_that_vanished_without_a_word_is_cancelled_here(

@@ -82,6 +82,24 @@ async def test_a_run_is_asked_for_shown_and_cancelled(postroom: Postroom, shop: 
     assert (await postroom.totals())["skipped"] == 1
 
 
+async def test_a_run_over_a_range_is_asked_for_with_its_span(postroom: Postroom) -> None:
+    await syncs.register(postroom.pool, "appointments", destination="ghl", types=("range",), off=None)
+    span = {"since": "2027-01-01T00:00:00.000Z", "until": "2027-02-01T00:00:00.000Z"}
+    async with started(postroom) as talk:
+        asked = await talk.post("/api/syncs/appointments/runs", {"type": "range", **span})
+        run = (await talk.get(f"/api/syncs/appointments/runs/{asked.json()['run']}")).json()["run"]
+        refused = [
+            await talk.post("/api/syncs/appointments/runs", told)
+            for told in (
+                {"type": "range"},
+                {"type": "range", "since": span["until"], "until": span["since"]},
+                {"type": "range", **span, "hours_back": 1},
+            )
+        ]
+    assert ({name: run[name] for name in span}, run["missed"]) == (span, {})
+    assert [answer.status_code for answer in refused] == [422, 422, 422]
+
+
 async def runs_log(postroom: Postroom, run_id: int) -> None:
     async with db.transaction(postroom.pool) as connection:
         await runs.log(connection, run_id, [Entry("c1", What.UPDATED)])
@@ -97,6 +115,8 @@ async def runs_log(postroom: Postroom, run_id: int) -> None:
         {"hours_back": "2"},
         {"type": "full", "colour": "red"},
         {"type": ""},
+        {"type": "incremental", "since": "2027-01-01T00:00:00Z", "until": "2027-02-01T00:00:00Z"},
+        {"type": "incremental", "since": "2027-01-01T00:00:00Z"},
     ],
 )
 async def test_a_run_that_makes_no_sense_is_refused_with_what_is_wrong(postroom: Postroom, shop: str, told: dict[str, Any]) -> None:
