@@ -151,7 +151,7 @@ async def _find(ghl: GhlClient, calendar_id: str, change: AppointmentChange, con
 
 async def _known(ctx: Context, appointment_id: str) -> str | None:
     """GHL's id of it, as far as we were told."""
-    own = _own(appointment_id)
+    own = own_id(appointment_id)
     row = None if own is None else await appointments.one(ctx.services.pool, own)
     if row is not None and row["ghl_appointment_id"] is not None:
         return str(row["ghl_appointment_id"])
@@ -165,7 +165,7 @@ async def _remember(event: Claimed, ctx: Context, ghl: GhlClient, appointment_id
     theirs = None if shown is None else state_of(shown, fallback_at=event.staged_at)
     if theirs is None:
         return
-    own = _own(appointment_id)
+    own = own_id(appointment_id)
     async with db.transaction(ctx.services.pool) as connection:
         if own is not None and await ghl_appointments.answered(connection, own, theirs, echo_of=event.id):
             return
@@ -174,7 +174,7 @@ async def _remember(event: Claimed, ctx: Context, ghl: GhlClient, appointment_id
         await ghl_appointments.answered(connection, mirrored.appointment_id, theirs, echo_of=event.id)
 
 
-def _own(appointment_id: str) -> UUID | None:
+def own_id(appointment_id: str) -> UUID | None:
     """The id of a row of ours; None: it can be none."""
     try:
         return UUID(appointment_id)

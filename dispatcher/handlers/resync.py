@@ -1,11 +1,11 @@
 """appointment.resync: what GHL has of one of our appointments is compared with our row as it is now, and put right where it differs.
 
-Writes no note and no task: those tell of a change, and nothing changes here. Whatever is written may be written again. In GHL's calendar
-whoever changed the appointment last is right, and what is over is not booked any more.
+Writes no note and no task: those tell of a change, and nothing changes here. Whatever is written may be written again, and a step is
+named by what it writes, for a later attempt may find other differences. In GHL's calendar whoever changed the appointment last is right,
+and what is over is not booked any more.
 """
 
 from typing import Final
-from uuid import UUID
 
 from dispatcher.clients.accounts import location_of
 from dispatcher.clients.ghl import GhlClient
@@ -28,7 +28,8 @@ TAG: Final = "appointment-"
 
 async def resync(event: Claimed, ctx: Context) -> Outcome | Settled:
     """Bring the contact's tags and fields, and the booking, to our row's present state."""
-    row = await appointments.one(ctx.services.pool, UUID(AppointmentChange.model_validate_json(event.payload).appointment.id))
+    own = calendar.own_id(AppointmentChange.model_validate_json(event.payload).appointment.id)
+    row = None if own is None else await appointments.one(ctx.services.pool, own)
     if row is None:
         return Skipped("the appointment is not here any more")
     if row["contact_id"] is None:
@@ -57,9 +58,9 @@ async def _tags(ctx: Context, ghl: GhlClient, contact: Contact) -> tuple[list[st
     add = sorted(wanted - set(contact.tags))
     remove = sorted(({TAG + status for status in AppointmentStatus} - wanted) & set(contact.tags))
     if add:
-        await ctx.step("tags", lambda: _add_tags(ghl, contact.ghl_contact_id, add), repeatable=True)
+        await ctx.step(f"tags {', '.join(add)}", lambda: _add_tags(ghl, contact.ghl_contact_id, add), repeatable=True)
     if remove:
-        await ctx.step("old tags", lambda: _remove_tags(ghl, contact.ghl_contact_id, remove), repeatable=True)
+        await ctx.step(f"old tags {', '.join(remove)}", lambda: _remove_tags(ghl, contact.ghl_contact_id, remove), repeatable=True)
     return add, remove
 
 
@@ -73,7 +74,7 @@ async def _fields(ctx: Context, ghl: GhlClient, contact: Contact) -> list[str]:
     differs = {name: value for name, value in wanted.items() if value is not None and has.get(name) != value}
     write = {name: value for name, value in differs.items() if await ghl.custom_field(name) is not None}
     if write:
-        await ctx.step("fields", lambda: _set_fields(ghl, contact_id, write), repeatable=True)
+        await ctx.step(f"fields {', '.join(write.values())}", lambda: _set_fields(ghl, contact_id, write), repeatable=True)
     return sorted(write)
 
 

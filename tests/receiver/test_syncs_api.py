@@ -88,13 +88,10 @@ async def test_a_run_over_a_range_is_asked_for_with_its_span(postroom: Postroom)
     async with started(postroom) as talk:
         asked = await talk.post("/api/syncs/appointments/runs", {"type": "range", **span})
         run = (await talk.get(f"/api/syncs/appointments/runs/{asked.json()['run']}")).json()["run"]
+        backwards = {"since": span["until"], "until": span["since"]}
         refused = [
-            await talk.post("/api/syncs/appointments/runs", told)
-            for told in (
-                {"type": "range"},
-                {"type": "range", "since": span["until"], "until": span["since"]},
-                {"type": "range", **span, "hours_back": 1},
-            )
+            await talk.post("/api/syncs/appointments/runs", {"type": "range", **told})
+            for told in ({}, backwards, {**span, "hours_back": 1})
         ]
     assert ({name: run[name] for name in span}, run["missed"]) == (span, {})
     assert [answer.status_code for answer in refused] == [422, 422, 422]
