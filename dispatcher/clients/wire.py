@@ -155,10 +155,13 @@ class Wire(httpx.AsyncBaseTransport):
         try:
             line = self._kept() or await self._connect(request.url, timeouts.get("connect"))
             message = _written(line.state, request, body)
-            if (trace := request.extensions.get("trace")) is not None:
+            trace = request.extensions.get("trace")
+            if trace is not None:
                 await trace("wire.send_request_headers.started", {})
             line.write(message)
             await line.written(timeouts.get("write"))
+            if trace is not None:
+                await trace("wire.send_request_body.complete", {})
             head = await line.next_event(timeouts.get("read"))
             while isinstance(head, h11.InformationalResponse):
                 head = await line.next_event(timeouts.get("read"))

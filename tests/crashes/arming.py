@@ -121,7 +121,7 @@ class Armed:
         async def trace(event: str, info: dict[str, Any]) -> None:
             if theirs is not None:
                 await theirs(event, info)
-            if event == "http11.send_request_body.complete":
+            if event == "wire.send_request_body.complete":
                 await self.fire()
 
         request.extensions = {**request.extensions, "trace": trace}
