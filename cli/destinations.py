@@ -18,10 +18,9 @@ from outbox.db import Pool
 from outbox.store import destinations, lanes
 from outbox.timeline import iso
 
-KNOWN = sorted({route.destination for route in ROUTES.values() if route.destination is not None} - {"ghl-oauth", "alert"})
-ACCOUNT = re.compile(
-    r"(?:ghl|alert):[A-Za-z0-9_-]{1,64}|ghl-oauth"
-)  # a connected location, a URL for alerts, the door by which locations come
+HIDDEN = {"alert", "ghl-oauth", "google", "google-oauth"}  # of several, and the doors by which they come
+KNOWN = sorted({route.destination for route in ROUTES.values() if route.destination is not None} - HIDDEN)
+ACCOUNT = re.compile(r"(?:ghl|google|alert):[A-Za-z0-9_-]{1,64}|(?:ghl|google)-oauth")  # a location, a user, a URL
 
 app = typer.Typer(invoke_without_command=True)
 
@@ -132,4 +131,7 @@ async def standings(pool: Pool) -> list[dict[str, Any]]:
 
 def _check(name: str) -> None:
     if name not in KNOWN and not ACCOUNT.fullmatch(name) and name not in own_modules.destinations():
-        raise Usage(f"There is no destination {name[:60]!r}. There are: {', '.join(KNOWN)}, and ghl:LOCATION for a connected one.")
+        known = ", ".join(KNOWN)
+        raise Usage(
+            f"There is no destination {name[:60]!r}. There are: {known}; and ghl:LOCATION, google:USER, alert:NAME for one of several."
+        )

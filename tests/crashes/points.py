@@ -166,6 +166,7 @@ _PHOREST = (
 _GROUPS: Mapping[str, tuple[str, ...]] = {
     _RUN: (
         *("busy.progress", "runs.begin", "runs.keep", "runs.log", "runs.saw", "runs.forget_seen", "runs.prune", "runs.prune_records"),
+        "runs.prune_seen",
         *("runs.end_dead", "syncs.advance", "google_contacts.sweep"),
     ),
     _TICK: ("runs.stage", "runs.turn", "runs.renew", "schedules.tick"),

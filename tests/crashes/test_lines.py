@@ -37,7 +37,10 @@ async def fails(worlds: Worlds, whose: str, name: str, evidence: Keep) -> Told:
         told = await LINES[whose](world, fault)
         assert told.answers <= {202, 429, 503}
         assert told.slowest_s <= ANSWERS_WITHIN_S
-        if (whose, name) in (("provider", "losing"), ("provider", "silent-for-40-s")):
+        if (whose, name) == (
+            "provider",
+            "silent-for-40-s",
+        ):  # with every seventh answer lost, chance says whether an effect's is among them
             assert "lost answer looked up" in told.log
         await add_up(world, f"{FAMILIES[whose]}: {fault.says}", told.healed_s, evidence, select=f"{whose}-{name}")
         return told
