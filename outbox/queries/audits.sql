@@ -64,3 +64,8 @@ order by r.id limit $4
 -- read only: by kind, how much is here, is linked, and could not be sent.
 select r.kind, (count(*) filter (where not r.deleted))::int here, count(l.ours)::int linked, count(r.warning)::int refused
 from crm.phorest_records r left join crm.links l on l.kind = 'phorest-' || r.kind and l.ours = r.id group by r.kind order by r.kind
+
+-- name: open_gaps
+-- read only: of each system, how many gaps its newest finished audit found, and which it was.
+select distinct on (a.system) a.system, a.id, (select count(*)::int from crm.audit_gaps g where g.audit_id = a.id) gaps
+from crm.audits a where a.ended_at is not null order by a.system, a.id desc

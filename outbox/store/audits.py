@@ -112,3 +112,8 @@ async def one(connection: Connection | Pool, audit_id: int) -> Record | None:
 async def gaps(connection: Connection | Pool, audit_id: int, *, after: tuple[str, str] = ("", ""), limit: int = 100) -> list[Record]:
     """What an audit found, behind a (kind, id), with what became of each repair."""
     return await db.fetch(connection, Q["gaps"], audit_id, *after, limit)
+
+
+async def open_gaps(connection: Connection | Pool) -> dict[str, tuple[int, int]]:
+    """By system: its newest finished audit, and how many gaps that found."""
+    return {row["system"]: (row["id"], row["gaps"]) for row in await db.fetch(connection, Q["open_gaps"])}

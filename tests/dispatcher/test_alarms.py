@@ -101,6 +101,22 @@ def _verify(body: bytes, headers: dict[str, str]) -> None:
     assert verify_standard(keys, headers["webhook-signature"], headers["webhook-id"], headers["webhook-timestamp"], body) is not None
 
 
+async def test_gaps_of_the_newest_audit_are_told_until_an_audit_finds_none(postroom: Postroom) -> None:
+    await postroom.pool.execute("insert into outbox.workers (name, until) values ('w', now() + interval '1 h')")
+    await postroom.pool.execute("insert into crm.audits (id, system, started_at, ended_at) values (7, 'phorest', now(), now())")
+    await postroom.pool.execute("insert into crm.audit_gaps (audit_id, kind, id, gap) values (7, 'client', 'c1', 'not in ghl')")
+    look = Alarms(postroom.pool)
+    for _ in range(2):
+        await look.once()
+    await postroom.pool.execute("insert into crm.audits (id, system, started_at, ended_at) values (8, 'phorest', now(), now())")
+    for _ in range(2):
+        await look.once()
+    assert [(one["kind"], one["lane"]) for one in await staged(postroom)] == [
+        ("alert.raised", "alert:audit:phorest"),
+        ("alert.cleared", "alert:audit:phorest"),
+    ]
+
+
 async def test_without_a_url_an_alert_is_skipped_and_says_so(postroom: Postroom) -> None:
     await reject_token(postroom)
     async with dispatching(postroom.dsn):
