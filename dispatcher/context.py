@@ -58,6 +58,8 @@ class Services:
                 return self.accounts is not None and self.accounts.has_app
             case "notion":
                 return self.notion is not None
+            case str() if destination.partition(":")[0] == channels.PREFIX:
+                return self.channels is not None
             case "google" | "google-oauth":
                 return self.google is not None
             case str() if destination.startswith("google:"):

@@ -98,7 +98,7 @@ ROUTES: Mapping[str, Route] = {
     "phorest.undo": Route(phorest_undoing.undo, destination="ghl"),
     "alert.raised": Route(alerts.told_everywhere),
     "alert.cleared": Route(alerts.told_everywhere),
-    "alert.deliver": Route(alerts.told, destination="alert", deadline_s=30),
+    "alert.deliver": Route(alerts.told, destination="alert"),
     "appointment.created": Route(appointments.created, destination="ghl"),
     "appointment.updated": Route(appointments.updated, destination="ghl"),
     "appointment.confirmed": Route(appointments.confirmed, destination="ghl"),

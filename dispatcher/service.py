@@ -148,11 +148,11 @@ class Dispatcher:
         try:
             async with asyncio.timeout(5):
                 await settler.flush(line)
-                await tally.tell()
                 connection = await line.get()
                 handed_back = await lanes.hand_back(connection, worker=worker)
                 await workers.end(connection, worker)
                 log.info("dispatcher ended", worker=worker, handed_back=handed_back)
+                await tally.tell()
         except (DatabaseUnavailable, TimeoutError) as problem:
             log.warning("a dispatcher could not say goodbye; others take over when its lease ends", worker=worker, problem=problem)
 

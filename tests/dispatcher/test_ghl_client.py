@@ -61,6 +61,15 @@ CALLS: dict[str, tuple[str, Callable[[GhlClient], Awaitable[object]], str]] = {
         lambda ghl: ghl.search_contacts_changed(AT, AT, search_after=[1, "con1"]),
         "POST /contacts/search",
     ),
+    "search_contacts": ("contacts", lambda ghl: ghl.search_contacts(search_after=[1, "con1"]), "POST /contacts/search"),
+    "contacts_from": ("contacts", lambda ghl: ghl.contacts_from("phorest"), "POST /contacts/search"),
+    "create_contact": ("contacts", lambda ghl: ghl.create_contact(WRITE), "POST /contacts/"),
+    "update_note": ("contacts", lambda ghl: ghl.update_note("con1", "not1", "hello"), "PUT /contacts/{contactId}/notes/{id}"),
+    "delete_note": ("contacts", lambda ghl: ghl.delete_note("con1", "not1"), "DELETE /contacts/{contactId}/notes/{id}"),
+    "list_tags": ("locations", lambda ghl: ghl.list_tags(), "GET /locations/{locationId}/tags"),
+    "create_tag": ("locations", lambda ghl: ghl.create_tag("vip"), "POST /locations/{locationId}/tags"),
+    "rename_tag": ("locations", lambda ghl: ghl.rename_tag("tag1", "vip"), "PUT /locations/{locationId}/tags/{tagId}"),
+    "delete_tag": ("locations", lambda ghl: ghl.delete_tag("tag1"), "DELETE /locations/{locationId}/tags/{tagId}"),
     "upsert_contact": ("contacts", lambda ghl: ghl.upsert_contact(WRITE), "POST /contacts/upsert"),
     "delete_contact": ("contacts", lambda ghl: ghl.delete_contact("con1"), "DELETE /contacts/{contactId}"),
     "update_contact": ("contacts", lambda ghl: ghl.update_contact("con1", WRITE), "PUT /contacts/{contactId}"),
@@ -105,15 +114,16 @@ async def client() -> AsyncIterator[GhlClient]:
         yield GhlClient(http, "loc1")
 
 
-def answer_everything() -> None:
-    """One answer that fits every call: each reads only its own member."""
+def answer_everything(*, of_location: bool = False) -> None:
+    """One answer that fits every call: each reads only its own member. A location's tags are objects, a contact's are words."""
     everything = {
         **APPOINTMENT,
         "contact": CONTACT,
         "contacts": [{**CONTACT, "searchAfter": [1, "con1"]}],
         "total": 1,
         "new": True,
-        "tags": ["vip", "a"],
+        "tags": [{"id": "tag1", "name": "vip"}] if of_location else ["vip", "a"],
+        "tag": {"id": "tag1", "name": "vip"},
         "note": {"id": "not1", "body": "hello"},
         "notes": [{"id": "not1", "body": "hello"}],
         "task": {"id": "tas1", "title": "Call back", "dueDate": "2026-11-02T10:30:00.000Z"},
@@ -143,7 +153,7 @@ def sent() -> dict[str, Any]:
 @respx.mock
 async def test_each_request_is_as_the_official_file_wants_it(method: str) -> None:
     _, call, operation = CALLS[method]
-    answer_everything()
+    answer_everything(of_location=method == "list_tags")
     async with client() as ghl:
         await call(ghl)
     specs = {name: OpenApi(specs_path(f"ghl/apps/{name}.json")) for name in ("contacts", "locations", "calendars", "opportunities")}
@@ -160,7 +170,7 @@ def test_no_method_that_calls_escapes_the_check() -> None:
 @pytest.mark.parametrize("method", CALLS)
 @respx.mock
 async def test_each_service_is_called_with_its_version(method: str) -> None:
-    answer_everything()
+    answer_everything(of_location=method == "list_tags")
     async with client() as ghl:
         await CALLS[method][1](ghl)
     request = respx.calls.last.request

@@ -32,6 +32,7 @@ EXEMPT: Final[Mapping[Statement, str]] = {
     ("busy", "strays"): "one pass over busy, only while an answer is missing",
     ("busy", "hand_back_strays"): "as strays",
     ("busy", "hold_lock"): "one row by its key",
+    ("busy", "wake"): "the lanes that wait for one repair, by their keys",
     ("busy", "progress"): "one row by its key, once for each page of a sync",
     ("pending", "take_one"): "the head of one lane, for a command that works on no other",
     ("busy", "release_probe"): "what is held for one destination, once for each probe of it",

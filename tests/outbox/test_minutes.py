@@ -1,5 +1,6 @@
 """Counters a minute: what was accepted is counted once each, whatever commits late; what was settled adds up."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -13,8 +14,18 @@ async def counted(postroom: Postroom) -> int:
     return int(await postroom.pool.fetchval("select coalesce(sum(accepted), 0) from outbox.arrivals"))
 
 
-async def look(postroom: Postroom) -> bool:
-    """A call a second later, as far as the counting can tell."""
+async def look(postroom: Postroom, *, ahead: int = minutes.AHEAD) -> bool:
+    """A call a second later, as far as the counting can tell. A horizon is of the whole server: others may hold it for a moment."""
+    for _ in range(200):
+        await postroom.pool.execute("update outbox.arrivals_counted set at = at - interval '2 s'")
+        if await minutes.count_arrivals(postroom.pool, ahead=ahead):
+            return True
+        await asyncio.sleep(0.05)
+    return False
+
+
+async def look_once(postroom: Postroom) -> bool:
+    """One call, which may find that it is too early."""
     await postroom.pool.execute("update outbox.arrivals_counted set at = at - interval '2 s'")
     return await minutes.count_arrivals(postroom.pool)
 
@@ -49,7 +60,7 @@ async def test_an_event_that_is_committed_after_later_ones_is_not_passed_over(po
         await stage(slow, Event("counted.thing", {"late": True}))
         await staged(postroom, 2)
         await look(postroom)  # sees the two whose ids are higher
-        assert not await look(postroom)
+        assert not await look_once(postroom)
         assert await counted(postroom) == 0
         await transaction.commit()
     await look(postroom)
@@ -63,7 +74,7 @@ async def test_a_transaction_that_stays_open_does_not_stop_the_counting_for_ever
     async with postroom.pool.acquire() as slow, slow.transaction():
         await stage(slow, Event("counted.thing", {"late": True}))
         await look(postroom)
-        assert not await look(postroom)
+        assert not await look_once(postroom)
         await postroom.pool.execute("update outbox.arrivals_counted set at = at - interval '11 min'")
         assert await minutes.count_arrivals(postroom.pool)
     assert await counted(postroom) == 2
@@ -73,8 +84,7 @@ async def test_many_events_are_counted_in_portions(postroom: Postroom) -> None:
     await minutes.count_arrivals(postroom.pool, ahead=2)
     await staged(postroom, 5)
     for _ in range(4):
-        await postroom.pool.execute("update outbox.arrivals_counted set at = at - interval '2 s'")
-        await minutes.count_arrivals(postroom.pool, ahead=2)
+        await look(postroom, ahead=2)
     assert await counted(postroom) == 5
 
 

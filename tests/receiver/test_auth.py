@@ -13,6 +13,7 @@ from receiver.config import Role, read_admin_tokens
 from receiver.errors import Problem
 from tests.receiver.running import AS_OPERATOR, AS_VIEWER, OPERATOR_TOKEN, UNUSED_DSN, VIEWER_TOKEN, settings, started
 
+ASKING = {"/api/find"}  # a question by POST, so that what is asked for stands in no address
 GUARDED = [operation for operation in build_table() if operation.role is not None]
 IDS = {"{id}": "1", "{name}": "ghl", "{source}": "ghl"}
 
@@ -40,7 +41,8 @@ async def test_a_viewer_may_not_act(operation: Operation[Any, Any]) -> None:
 
 
 def test_every_route_that_acts_needs_an_operator() -> None:
-    assert all(operation.role is Role.OPERATOR for operation in GUARDED if operation.method != "GET")
+    acting = [operation for operation in GUARDED if operation.method != "GET" and operation.path not in ASKING]
+    assert all(operation.role is Role.OPERATOR for operation in acting)
 
 
 async def test_without_any_token_the_api_says_which_variable_to_set() -> None:

@@ -144,6 +144,8 @@ async def test_no_route_breaks_on_a_query(talk: Talk, query: str) -> None:
 
 async def test_an_unknown_parameter_is_named(talk: Talk) -> None:
     for operation in TABLE:
+        if operation.by_cron:
+            continue  # asks for another secret first
         if operation.method == "GET" and operation.query.model_config.get("extra") != "ignore":  # where a provider adds what it likes
             answer = await talk.client.get(f"{paths(operation)}?colour=red&limt=5", headers=AS_OPERATOR)
             assert answer.status_code == 400, operation.path
