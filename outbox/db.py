@@ -7,7 +7,7 @@ is in between, each connection finds out as it is made: then it is an outbox.poo
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
@@ -163,7 +163,8 @@ async def transaction(pool: "Pool") -> "AsyncIterator[Connection]":
             except TimeoutError:
                 raise  # it is dropped, and its transaction with it
             except BaseException:
-                await begun.rollback()
+                with suppress(Exception):  # a line that fell must not put its own failure in place of a cancellation
+                    await begun.rollback()
                 raise
             await begun.commit()
 
