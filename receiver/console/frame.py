@@ -31,7 +31,7 @@ from receiver.console import words
 from receiver.console.asked import Query
 from receiver.console.assets import PLACE, Assets
 from receiver.console.origin import foreign, own_path
-from receiver.console.page import Act, Done, Download, Form, Page, Pages, Panel, Refused, Visit, no_such
+from receiver.console.page import Act, Done, Download, Form, Look, Page, Pages, Panel, Refused, Visit, no_such
 from receiver.console.render import HEADERS, Renderer
 from receiver.console.signin import Session, SignIn
 from receiver.desk import Desk
@@ -75,6 +75,7 @@ class Console:
         made += [Route(act.path, self._guarded(self._acting(act)), methods=["POST"]) for part in site for act in part.acts]
         made += [Route(page.path, self._guarded(self._reading(page))) for part in site for page in part.pages]
         made += [Route(one.path, self._guarded(self._downloading(one))) for part in site for one in part.downloads]
+        made += [Route(one.path, self._guarded(self._looking(one)), methods=["GET", "POST"]) for part in site for one in part.looks]
         made.sort(key=lambda route: route.path.count("{") if isinstance(route, Route) else 0)
         return [*made, Route("/console/{rest:path}", self._guarded(self._nowhere))]
 
@@ -112,17 +113,38 @@ class Console:
             form = await _form(request)
             if visit is None:
                 return self._to_sign_in(request, back=form.back("/console/"))
-            strange = foreign(request.headers, public_host=self.sign_in.public_host)
-            if strange is not None:
-                await visit.actor.note(visit.pool, "refused", target=visit.path, reason="the form came from another place", header=strange)
-                raise _foreign(strange)
-            if not visit.who.role.includes(act.role):
-                await self._refuse_viewer(visit)
+            await self._admit(request, visit, act.role)
             done = await self._once(visit, act, form)
             self._attention = (-ATTENTION_LASTS_S, NO_PROBLEM)  # the badge shows at once what was done
             return _see(done.to)
 
         return post
+
+    def _looking(self, look: Look) -> Callable[[Request], Awaitable[Response]]:
+        async def post(request: Request) -> Response:
+            above = request.scope["path"].rpartition("/")[0]
+            if request.method != "POST":
+                return _see(above)
+            visit = await self._visit(request)
+            form = await _form(request)
+            if visit is None:
+                return self._to_sign_in(request, back=above)
+            await self._admit(request, visit, look.role)
+            if not await sessions.send_form(visit.pool, _form_id(form)):
+                return _see(above)
+            context, attention = await asyncio.gather(look.read(visit), self._needs(visit))
+            return self._render.page(look.template, {**self._frame(visit, attention, tab=look.tab), **context})
+
+        return post
+
+    async def _admit(self, request: Request, visit: Visit, role: Role) -> None:
+        """Lets a form pass that came from our own pages, sent by somebody with the role. Raises Refused, noted in the audit."""
+        strange = foreign(request.headers, public_host=self.sign_in.public_host)
+        if strange is not None:
+            await visit.actor.note(visit.pool, "refused", target=visit.path, reason="the form came from another place", header=strange)
+            raise _foreign(strange)
+        if not visit.who.role.includes(role):
+            await self._refuse_viewer(visit)
 
     async def _once(self, visit: Visit, act: Act, form: Form) -> Done:
         """Does it, unless this very form did it before. What is refused may be sent again."""

@@ -2,8 +2,9 @@
 
     GET   Page   read(visit) -> context   rendered with its template
     POST  Act    do(visit, form) -> Done     calls outbox.operators, or writes in a transaction with its audit row; then 303
+    POST  Look   read(visit) -> context   what may be seen only once the look is written down: the answer is the page
 
-A page reads and changes nothing; an act changes and shows nothing.
+A page reads and changes nothing; an act changes and shows nothing; a look changes nothing but the audit log.
 """
 
 import asyncio
@@ -182,6 +183,17 @@ class Act:
 
 
 @dataclass(frozen=True, slots=True)
+class Look:
+    """A page that its own form opens, because `read` writes the look into the audit. A GET of its path leads to the path above it."""
+
+    path: str
+    template: str
+    read: Callable[[Visit], Awaitable[Mapping[str, Any]]]
+    tab: str | None = None
+    role: Role = Role.OPERATOR
+
+
+@dataclass(frozen=True, slots=True)
 class Download:
     """A file made of a page's rows, such as CSV."""
 
@@ -198,3 +210,4 @@ class Pages:
     pages: tuple[Page, ...] = ()
     acts: tuple[Act, ...] = ()
     downloads: tuple[Download, ...] = field(default=())
+    looks: tuple[Look, ...] = field(default=())

@@ -4,7 +4,7 @@ import re
 
 from outbox import Event
 from outbox.testing import Drain, Postroom
-from tests.console.visiting import looking, operating
+from tests.console.visiting import looking, operating, words
 from tests.outbox.engine import put, worker
 from tests.receiver.test_api_dead_letters import DYING
 from tests.receiver.test_api_events import stage_all
@@ -31,7 +31,7 @@ async def test_an_event_says_why_and_a_viewer_sees_masks(postroom: Postroom) -> 
     event_id = await postroom.value("""select outbox.stage('test.one', '{"name": "Ada Lovelace", "n": 42}', lane => 'chair:1')""")
     async with looking(postroom) as visitor:
         page = await visitor.page(f"/console/events/{event_id}")
-        refused = await visitor.get(f"/console/events/{event_id}/payload")
+        refused = await visitor.act(f"/console/events/{event_id}/payload")
         unknown = await visitor.get("/console/events/77")
     assert "It is ready: the next free worker takes it." in page
     assert "Lovelace" not in page
@@ -40,9 +40,26 @@ async def test_an_event_says_why_and_a_viewer_sees_masks(postroom: Postroom) -> 
     assert refused.status_code == 403
     assert unknown.status_code == 404
     assert "Event 77 is unknown here" in unknown.text
+
+
+async def test_a_payload_is_shown_by_its_own_form_once_and_the_look_is_in_the_audit(postroom: Postroom) -> None:
+    event_id = await postroom.value("""select outbox.stage('test.one', '{"name": "Ada Lovelace", "n": 1.50}')""")
+    path = f"/console/events/{event_id}/payload"
+    looks = "select count(*) from outbox.audit where what = 'show payload' and via = 'console' and target = $1"
     async with operating(postroom) as visitor:
-        assert "Ada Lovelace" in await visitor.page(f"/console/events/{event_id}/payload")
-    assert await postroom.value("select count(*) from outbox.audit where what = 'show payload' and via = 'console'") == 1
+        by_get = await visitor.get(path)
+        foreign = await visitor.send(path, {"form": await visitor.form_id()}, headers={"sec-fetch-site": "cross-site"})
+        assert await postroom.value(looks, str(event_id)) == 0
+        form = await visitor.form_id()
+        shown = await visitor.act(path, form=form)
+        again = await visitor.act(path, form=form)
+    assert (by_get.status_code, by_get.headers["location"]) == (303, f"/console/events/{event_id}")
+    assert foreign.status_code == 403
+    assert "Ada Lovelace" in words(shown.text)
+    assert "n 1.50" in words(shown.text)
+    assert shown.headers["cache-control"] == "no-store"
+    assert (again.status_code, again.headers["location"]) == (303, f"/console/events/{event_id}")
+    assert await postroom.value(looks, str(event_id)) == 1
 
 
 async def test_a_group_is_planned_started_and_stopped(postroom: Postroom, drain: Drain) -> None:

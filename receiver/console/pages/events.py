@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -14,8 +13,8 @@ from outbox.store import events, find, routes, search
 from outbox.store.search import Found, Wanted
 from outbox.timeline import story
 from receiver.config import Role
-from receiver.console import words
-from receiver.console.page import Act, Done, Download, Form, Page, Pages, Visit, no_such
+from receiver.console import tree, words
+from receiver.console.page import Act, Done, Download, Form, Look, Page, Pages, Visit, no_such
 
 PATH = "/console/events"
 MOST_IN_CSV = 10_000
@@ -143,37 +142,21 @@ async def read_one(visit: Visit) -> Mapping[str, Any]:
     row = await events.one(visit.pool, event_id)
     assert row is not None
     later = await events.done_after(visit.pool, told["lane"], event_id) if told["lane"] and "retry" in told["may"] else 0
-    return {"event": told, "later": later, "payload": _masked(bytes(row["payload"])), "moment": datetime.fromisoformat}
-
-
-def _masked(payload: bytes) -> str:
-    """Keys, types and lengths of a payload, as everybody may see it."""
-    try:
-        return json.dumps(_mask(json.loads(payload)), indent=1, ensure_ascii=False)[:20_000]
-    except (ValueError, RecursionError):
-        return f"no JSON, {words.size(len(payload))}"
-
-
-def _mask(value: Any) -> Any:
-    match value:
-        case dict():
-            return {name: _mask(inner) for name, inner in value.items()}
-        case list():
-            return [_mask(inner) for inner in value[:20]]
-        case bool() | None:
-            return value
-        case int() | float():
-            return f"number, {len(str(value))} digits"
-    return words.mask(value)
+    return {"event": told, "later": later, "tree": tree.grow(bytes(row["payload"]), masked=True), "moment": datetime.fromisoformat}
 
 
 async def read_payload(visit: Visit) -> Mapping[str, Any]:
-    """The exact bytes; the look is in the audit before they are read."""
+    """The payload as a tree and as its exact bytes; the look is in the audit before they are read."""
     event_id = visit.part_id()
     payload = await operators.payload(visit.pool, visit.actor, event_id)
     if payload is None:
         raise no_such(await events.missing(visit.pool, event_id))
-    return {"event_id": event_id, "payload": payload.decode("utf-8", "replace"), "bytes": len(payload)}
+    return {
+        "event_id": event_id,
+        "tree": tree.grow(payload, masked=False),
+        "raw": payload.decode("utf-8", "backslashreplace"),
+        "bytes": len(payload),
+    }
 
 
 async def replay(visit: Visit, form: Form) -> Done:
@@ -211,7 +194,6 @@ SITE = Pages(
     pages=(
         Page(PATH, "events.html", read, tab="events"),
         Page(PATH + "/{id}", "event.html", read_one, tab="events"),
-        Page(PATH + "/{id}/payload", "payload.html", read_payload, tab="events", role=Role.OPERATOR),
     ),
     acts=(
         Act("/console/acts/replay", replay),
@@ -220,4 +202,5 @@ SITE = Pages(
         Act("/console/find", lead, role=Role.VIEWER),
     ),
     downloads=(Download(f"{PATH}.csv", download),),
+    looks=(Look(PATH + "/{id}/payload", "payload.html", read_payload, tab="events"),),
 )
