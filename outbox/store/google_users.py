@@ -30,9 +30,14 @@ def sync_of(user_id: str) -> str:
 
 async def one(connection: Connection | Pool, user_id: str) -> Record:
     """A user's settings, schedule and connection; for one who has none all but the id is empty."""
-    row = await db.fetchrow(connection, Q["one"], user_id)
-    assert row is not None
+    [row] = await db.fetch(connection, Q["some"], [user_id])
     return row
+
+
+async def page(connection: Connection | Pool, *, after: str = "", limit: int) -> list[Record]:
+    """The next users behind `after`, by their ids: each as one() tells. Those that were given settings, or consented."""
+    ids = [row["user_id"] for row in await db.fetch(connection, Q["list"], after, limit)]
+    return await db.fetch(connection, Q["some"], ids) if ids else []
 
 
 async def save(

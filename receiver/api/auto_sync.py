@@ -19,6 +19,7 @@ from receiver.errors import not_found
 USER = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 Label = Annotated[Text, StringConstraints(max_length=100)]
+UserId = Annotated[str, StringConstraints(pattern=f"^{USER.pattern}$")]
 Interval = Literal[4, 12, 24, 48]
 
 
@@ -47,6 +48,16 @@ class AutoSync(Said):
     label: str | None
     connection: Connection
     why: str | None = Field(description="Why the user has to consent again, or why it is paused; null: all is well, or they never did.")
+
+
+class UsersAsked(Asked):
+    after: UserId | None = Field(None, description="Only those behind it: next_after of the page before.")
+    limit: Limit = 50
+
+
+class AutoSyncs(Said):
+    users: list[AutoSync]
+    next_after: str | None
 
 
 class AutoSyncTold(Told):
@@ -121,6 +132,13 @@ class LeaveOutTold(Told):
 
 class Chosen(Said):
     contacts: int = Field(description="How many of the named ones there were.")
+
+
+async def list_users(call: Call[UsersAsked, NoBody]) -> Answer:
+    """By their ids: those that were given settings, or consented."""
+    asked = call.query
+    listed = [_said(row) for row in await google_users.page(call.desk.pool, after=asked.after or "", limit=asked.limit)]
+    return Answer(AutoSyncs(users=listed, next_after=listed[-1].user_id if len(listed) == asked.limit else None))
 
 
 async def get_settings(call: Call[NoQuery, NoBody]) -> Answer:
@@ -239,6 +257,7 @@ def _said(row: Record) -> AutoSync:
 
 _USER_PATH = "/api/auto-sync/{user_id}"
 OPERATIONS: Table = (
+    Operation("GET", "/api/auto-sync", "Whose Google contacts are kept in step", Role.VIEWER, list_users, UsersAsked, NoBody, AutoSyncs),
     Operation("GET", _USER_PATH, "How a user's Google contacts are kept in step", Role.VIEWER, get_settings, NoQuery, NoBody, AutoSync),
     Operation("PUT", _USER_PATH, "Switch it on or off, and say how often", Role.OPERATOR, put_settings, NoQuery, AutoSyncTold, AutoSync),
     Operation("GET", f"{_USER_PATH}/jobs", "Its runs, with their counts and progress", Role.VIEWER, list_jobs, JobsAsked, NoBody, Jobs),

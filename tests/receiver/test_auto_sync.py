@@ -59,6 +59,20 @@ async def test_a_user_who_has_to_consent_first_has_no_next_time(postroom: Postro
     assert (over["connection"], over["next_sync_at"], over["why"]) == ("needs_consent", None, "Token has been expired or revoked.")
 
 
+async def test_users_are_listed_page_by_page_as_each_is_by_itself(postroom: Postroom) -> None:
+    await consent(postroom)
+    async with started(postroom) as talk:
+        for user in ("ciara", "Brendan"):
+            await put(talk, {"enabled": True, "interval_hours": 12}, path=f"/api/auto-sync/{user}")
+        first = (await talk.get("/api/auto-sync", viewer=True, limit=2)).json()
+        second = (await talk.get("/api/auto-sync", limit=2, after=first["next_after"])).json()
+        listed = [one for page in (first, second) for one in page["users"]]
+        assert sorted(one["user_id"] for one in listed) == ["Brendan", "ada", "ciara"]
+        assert second["next_after"] is None
+        assert listed == [(await talk.get(f"/api/auto-sync/{one['user_id']}")).json() for one in listed]
+        assert (await talk.get("/api/auto-sync", after="ada@example.com")).status_code == 400
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [
