@@ -24,6 +24,10 @@ create sequence outbox.event_ids;
 create function outbox.first_id(day date) returns bigint language sql immutable strict parallel safe
 return (day - date '1970-01-01')::bigint << 36;
 
+-- The event whose run this transaction belongs to; NULL: none of ours.
+create function outbox.cause() returns bigint language sql stable parallel safe
+return nullif(current_setting('postroom.event', true), '')::bigint;
+
 create table outbox.events (
   id        bigint primary key default nextval('outbox.event_ids'),
   staged_at timestamptz not null default now(),
@@ -33,7 +37,8 @@ create table outbox.events (
   lane      text,               -- NULL: a lane of its own
   payload   bytea not null,     -- the exact bytes that were signed
   headers   bytea,              -- JSON of the few headers worth keeping; NULL: staged by the app
-  trace     text                -- NULL: the sender named none
+  trace     text,               -- NULL: the sender named none
+  cause     bigint default outbox.cause()   -- whose run staged it; NULL: a sender, an app or a clock
 ) partition by range (id);
 
 -- Finds a lane's events without an entry for each: one small filter for about 16 pages, made when they are full.

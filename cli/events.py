@@ -168,6 +168,8 @@ def show_story(console: Console, told: Entry) -> None:
         "signed by": told["signed_by"],
         "group": told["group"],
         "in its lane": _lane(told),
+        "caused by": told["caused_by"] and f"{told['caused_by']['id']} ({told['caused_by']['kind']})",
+        "led to": ", ".join(f"{one['id']} ({one['kind']})" for one in told["follow_ups"]) or None,
         "delivered again": told["duplicates"],
         "payload": f"{told['payload_bytes']} bytes",
     }

@@ -241,7 +241,7 @@ class Context:
         then asks the database whether the event is settled.
         """
         async with db.transaction(self.services.pool) as connection:
-            await connection.execute(f"set local idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_MS}")
+            await connection.execute(self._begins())
             transaction = Transaction(connection, self)
             yield transaction
             if not transaction.settled:
@@ -257,12 +257,16 @@ class Context:
         """
         holds = lanes.progressed if is_progress else lanes.holds
         async with db.transaction(self.services.pool) as connection:
-            await connection.execute(f"set local idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_MS}")
+            await connection.execute(self._begins())
             if not await holds(connection, self.event, worker=self.worker):
                 raise OwnershipLost(f"event {self.event.id} is no longer held by worker {self.worker}")
             yield connection
         if is_progress:
             self._running.event = self.event = self.event._replace(failures=0, crashes=0)
+
+    def _begins(self) -> str:
+        """What a transaction of this run begins with: its limit, and whose it is, which outbox.cause() writes beside what it stages."""
+        return f"set local idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_MS}; set local postroom.event = {self.event.id}"
 
 
 async def _nobody_asks() -> None:

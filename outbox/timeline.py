@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
 from outbox import db
-from outbox.db import Pool, Record
-from outbox.store import events
+from outbox.db import Connection, Pool, Record
+from outbox.store import events, search
 from outbox.verdict import may, reason_of_time, verdict
 
 Entry: TypeAlias = dict[str, Any]
@@ -29,6 +29,8 @@ OUTCOMES = {
 
 
 WAITS = {"r": "for its retry", "z": "as its handler asked", "h": "for its destination", "c": "for another worker", "p": "for its turn"}
+RUNS_LOOKED_AT, FOLLOW_UPS_LOOKED_AT, MOST_FOLLOW_UPS = 3, 5_000, 50
+SLACK = timedelta(seconds=1)  # between a worker's clock and the database's
 NOTICEABLE = timedelta(milliseconds=250)
 SIGNED_BY = "postroom-signed-by"  # kept among the headers by the receiver: the fingerprint of the key that matched
 
@@ -66,6 +68,8 @@ async def story(pool: Pool, event_id: int) -> Entry | None:
                 return None
             rows = await events.timeline(connection, event_id)
             lane = [] if row["lane"] is None else await events.neighbours(connection, row["lane"], event_id)
+            staged = await _staged_by(connection, event_id, rows)
+            kin = await events.marks(connection, [*staged, *([row["cause"]] if row["cause"] else [])])
     headers = json.loads(row["headers"]) if row["headers"] else {}
     return {
         **summary(row),
@@ -79,9 +83,27 @@ async def story(pool: Pool, event_id: int) -> Entry | None:
         "route": _route(row),
         "previous": _beside(lane, event_id, before=True),
         "next": _beside(lane, event_id, before=False),
+        "caused_by": _kin(kin, row["cause"]),
+        "follow_ups": [one for each in staged if (one := _kin(kin, each)) is not None],
         "covered": [one["id"] for one in lane if one["state"] == "skipped" and one["why"] == f"coalesced into #{event_id}"],
         "timeline": tell(row, rows, lane),
     }
+
+
+async def _staged_by(connection: Connection, event_id: int, rows: Sequence[Record]) -> list[int]:
+    """The events that its newest runs staged, as far as they were looked for."""
+    runs = [one for one in rows if one["step"] is None and one["owner"] != 0][-RUNS_LOOKED_AT:]
+    spans = [(await search.id_at(connection, one["at"] - SLACK), await search.id_at(connection, _ended(one) + SLACK)) for one in runs]
+    return await events.follow_ups(connection, event_id, spans, most=MOST_FOLLOW_UPS, look_at=FOLLOW_UPS_LOOKED_AT)
+
+
+def _kin(kin: Mapping[int, Record], event_id: int | None) -> Entry | None:
+    """An event that this one came from, or led to; None: there is none, or retention has dropped it."""
+    return None if event_id is None else _named(kin.get(event_id))
+
+
+def _named(row: Record | None) -> Entry | None:
+    return None if row is None else {"id": row["id"], "kind": row["kind"], "mark": row["mark"]}
 
 
 def _judged(row: Record, rows: Sequence[Record]) -> Entry:
@@ -107,8 +129,7 @@ def _route(row: Record) -> Entry | None:
 def _beside(lane: Sequence[Record], event_id: int, *, before: bool) -> Entry | None:
     """The event of the lane next to this one."""
     there = [row for row in lane if (row["id"] < event_id) is before]
-    row = (there[-1] if before else there[0]) if there else None
-    return None if row is None else {"id": row["id"], "kind": row["kind"], "mark": row["mark"]}
+    return _named((there[-1] if before else there[0]) if there else None)
 
 
 def tell(

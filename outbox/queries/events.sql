@@ -32,7 +32,7 @@ select digest, event_id from first
 
 -- name: one
 -- read only: an event with its state.
-select e.id, e.staged_at, e.source, e.kind, e.key, e.lane, e.payload, e.headers, e.trace, s.state, s.why, s.until, s.attempts, s.changed_at, s.mark,
+select e.id, e.staged_at, e.source, e.kind, e.key, e.lane, e.payload, e.headers, e.trace, e.cause, s.state, s.why, s.until, s.attempts, s.changed_at, s.mark,
        d.seen duplicates, d.last_at last_duplicate_at, b.failures, x.fingerprint,
        r.handler, r.destination, r.deadline_s, r.retries, r.schedule_s, r.covers
 from outbox.events e
@@ -114,6 +114,17 @@ select n.id, e.kind, e.staged_at, s.state, s.why, s.mark, s.changed_at
 from near n cross join lateral (select kind, staged_at from outbox.events e where e.id = n.id offset 0) e
 cross join lateral (select s.* from outbox.states(array[n.id]) s offset 0) s
 order by n.id
+
+-- name: follow_ups
+-- read only: at most $4 events that the runs of event $1 staged, oldest first; looked for among the first $5 of each run's ids ($2 to $3).
+select distinct x.id from unnest($2::bigint[], $3::bigint[]) run(low, high) cross join lateral (
+  select e.id from (select id, cause from outbox.events e where e.id > $1 and e.id >= run.low and e.id < run.high order by e.id limit $5) e
+  where e.cause = $1) x
+order by x.id limit $4
+
+-- name: marks
+-- read only: what events of these ids are, oldest first.
+select e.id, e.kind, s.mark from outbox.states($1) s join outbox.events e on e.id = s.event_id order by e.id
 
 -- name: done_after
 -- read only: how many of the newest 20 events of a lane above id $2 are done.

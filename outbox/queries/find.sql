@@ -21,3 +21,22 @@ order by what, lane limit $3
 -- read only: requests that were rejected between $1 and $2, by source and reason, the most first.
 select source, reason, count(*)::int requests, max(at) last_at from outbox.rejected where at >= $1 and at < $2 group by source, reason
 order by 3 desc limit 20
+
+-- name: thing
+-- read only: what lane $1 is about, $2 being the contact that a payload names: the GHL contact and its location, the page's address, and
+-- the lanes in which the same thing has its other id.
+with named as (select substring($1 from '^(?:ghl:)?contact:(.+)$') contact, substring($1 from '^appointment:(.+)$') ours,
+                      substring($1 from '^ghl:appointment:(.+)$') theirs, substring($1 from '^notion:page:([0-9a-f-]{36})$') page),
+booked as (
+  select a.id::text ours, a.ghl_appointment_id theirs, a.contact_id, a.location_id from named n join crm.appointments a
+  on a.ghl_appointment_id = n.theirs or a.id = case when n.ours ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then n.ours::uuid end limit 1),
+linked as (
+  select kind || ':' || ours ours, destination || ':' || kind || ':' || theirs theirs from crm.links
+  where kind = split_part($1, ':', 1) and ours = substr($1, length(kind) + 2) limit 1),
+person as (select coalesce(n.contact, b.contact_id, $2) id, b.location_id from named n left join booked b on true)
+select p.id contact_id, coalesce(c.location_id, p.location_id) location_id,
+       (select url from crm.clients w join named n on w.notion_page_id = n.page::uuid) page_url,
+       array(select lane from (select 'contact:' || n.contact lane from named n union select 'ghl:contact:' || n.contact from named n
+             union select 'appointment:' || ours from booked union select 'ghl:appointment:' || theirs from booked
+             union select theirs from linked) x where lane is not null and lane <> $1 order by lane) others
+from person p left join crm.contacts c on c.ghl_contact_id = p.id

@@ -112,6 +112,20 @@ async def neighbours(connection: Connection | Pool, lane: str, event_id: int, *,
     return await db.fetch(connection, Q["neighbours"], lane, event_id, lowest, each_way, timeout_s=LANE_TIMEOUT_S)
 
 
+async def follow_ups(
+    connection: Connection | Pool, event_id: int, runs: Sequence[tuple[int, int]], *, most: int, look_at: int
+) -> list[int]:
+    """The events that its runs staged; each run's ids are from one (inclusive) to another, and its first `look_at` are looked at."""
+    lows, highs = [low for low, _ in runs], [high for _, high in runs]
+    rows = await db.fetch(connection, Q["follow_ups"], event_id, lows, highs, most, look_at, timeout_s=LANE_TIMEOUT_S)
+    return [row["id"] for row in rows]
+
+
+async def marks(connection: Connection | Pool, ids: Sequence[int]) -> dict[int, Record]:
+    """Kind and mark of events, by id; those that are gone are not there."""
+    return {row["id"]: row for row in await db.fetch(connection, Q["marks"], list(ids))}
+
+
 async def done_after(connection: Connection | Pool, lane: str, event_id: int) -> int:
     """How many newer events of its lane are done, of the newest 20: a retry applies only if it still is newer than they were."""
     return int(await db.fetchval(connection, Q["done_after"], lane, event_id, timeout_s=LANE_TIMEOUT_S))

@@ -55,6 +55,14 @@ async def lead(connection: Connection | Pool, text: str, *, known_sources: Seque
     return Led(tuple(row["id"] for row in by_key.rows), tuple(lanes))
 
 
+async def thing(connection: Connection | Pool, lane: str, *, contact_id: str | None) -> Record | None:
+    """What a lane is about: contact_id and location_id at GHL, page_url, and `others`, lanes of the same thing.
+
+    `contact_id` is what its event's payload names, where the lane does not say whom it is about.
+    """
+    return await db.fetchrow(connection, Q["thing"], lane, contact_id, timeout_s=TIMEOUT_S)
+
+
 async def turned_away(connection: Connection | Pool, *, since: datetime, until: datetime) -> list[Record]:
     """Rejected requests of a time, by source and reason."""
     return await db.fetch(connection, Q["turned_away"], since, until)

@@ -105,6 +105,8 @@ class EventStory(EventSummary):
     route: RouteTold | None = Field(description="null: no dispatcher knows this kind.")
     previous: Beside | None = Field(description="In its lane; not further back than a day.")
     next: Beside | None
+    caused_by: Beside | None = Field(description="The event whose run staged it; null: a sender, an app or a clock did.")
+    follow_ups: list[Beside] = Field(description="What its newest runs staged, as far as it was looked for: at most fifty.")
     covered: list[int] = Field(description="Neighbours in its lane that this one covered.")
     duplicates: int = Field(description="Deliveries of the same key after the first.")
     payload_bytes: int

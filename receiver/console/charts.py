@@ -11,6 +11,7 @@ from datetime import datetime
 from outbox.store.minutes import Bar
 
 WIDTH, HEIGHT, STRIP, GAP, LEAST = 960.0, 120.0, 28.0, 1.5, 3.0
+SPAN_WIDTH, SPARK_WIDTH, SPARK_HEIGHT = 240.0, 96.0, 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,3 +62,39 @@ def draw(bars: Sequence[Bar]) -> Chart:
 
 def _height(value: int, most: int, full: float) -> float:
     return 0.0 if value == 0 else round(max(LEAST, full * value / most), 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of time: where it begins, and how wide it is."""
+
+    x: float
+    width: float
+
+
+def spans(stretches: Sequence[tuple[float, float]]) -> list[Span | None]:
+    """(begins, lasts) in seconds, all to one scale of SPAN_WIDTH; what is too short is as wide as can be seen, nothing is None."""
+    whole = max((begins + lasts for begins, lasts in stretches), default=0.0)
+    scale = SPAN_WIDTH / whole if whole else 0.0
+    return [_span(begins * scale, lasts * scale) if lasts else None for begins, lasts in stretches]
+
+
+def _span(x: float, width: float) -> Span:
+    width = max(LEAST, width)
+    return Span(round(min(x, SPAN_WIDTH - width), 2), round(width, 2))
+
+
+@dataclass(frozen=True, slots=True)
+class Spark:
+    """Small bars without an axis; `said` is the whole in a sentence."""
+
+    bars: tuple[tuple[float, float, float], ...]  # x, width, height
+    said: str
+
+
+def spark(numbers: Sequence[int], *, each: str) -> Spark:
+    """One small bar for each number, the last one now."""
+    most = max(numbers, default=0)
+    step = SPARK_WIDTH / max(1, len(numbers))
+    bars = tuple((round(n * step, 2), round(step - 1, 2), _height(value, most, SPARK_HEIGHT)) for n, value in enumerate(numbers) if value)
+    return Spark(bars, f"{sum(numbers):,} in {len(numbers)} {each}s, at most {most:,} in one {each}")

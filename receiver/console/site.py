@@ -4,9 +4,19 @@ TABS: name, words, path, the key behind `g`, and which count of outbox.store.con
 """
 
 from receiver.console.page import Pages
-from receiver.console.pages import audit, audits, connections, dead, events, lanes, overview, syncs
+from receiver.console.pages import audit, audits, connections, dead, event, events, lanes, overview, syncs
 
-PAGES: tuple[Pages, ...] = (overview.SITE, events.SITE, dead.SITE, lanes.SITE, syncs.SITE, audits.SITE, connections.SITE, audit.SITE)
+PAGES: tuple[Pages, ...] = (
+    overview.SITE,
+    events.SITE,
+    event.SITE,
+    dead.SITE,
+    lanes.SITE,
+    syncs.SITE,
+    audits.SITE,
+    connections.SITE,
+    audit.SITE,
+)
 
 TABS: tuple[tuple[str, str, str, str, str | None], ...] = (
     ("overview", "Overview", "/console/", "o", None),

@@ -62,6 +62,27 @@ async def test_a_payload_is_shown_by_its_own_form_once_and_the_look_is_in_the_au
     assert await postroom.value(looks, str(event_id)) == 1
 
 
+async def test_the_why_page_leads_to_what_lies_around_the_event(postroom: Postroom, drain: Drain) -> None:
+    await postroom.pool.execute(
+        "insert into crm.contacts (ghl_contact_id, location_id, changed_at, content_hash) values ('c1', 'loc/1', now(), '')"
+    )
+    payload = '{"appointment": {"id": "a-1", "contact_id": "c1"}}'
+    cause = await postroom.value("select outbox.stage('appointment.confirmd', $1::jsonb, lane => 'appointment:a-1')", payload)
+    async with postroom.pool.acquire() as connection, connection.transaction():
+        await connection.execute(f"set local postroom.event = {cause}")
+        effect = await connection.fetchval("select outbox.stage('test.phone', '{}', lane => 'contact:c1')")
+    await drain(DYING)
+    async with looking(postroom) as visitor:
+        page = await visitor.page(f"/console/events/{cause}")
+        html = (await visitor.get(f"/console/events/{cause}")).text
+        other = await visitor.page(f"/console/events/{effect}")
+    assert "No route: none of the" in page
+    assert 'href="https://app.gohighlevel.com/v2/location/loc%2F1/contacts/detail/c1"' in html
+    assert f"Caused by #{cause} appointment.confirmd" in other
+    assert "ghl:contact:c1" in other
+    assert "Others that failed the same way" in other
+
+
 async def test_a_group_is_planned_started_and_stopped(postroom: Postroom, drain: Drain) -> None:
     await stage_all(postroom, *(Event("test.phone", {"n": n, "kind": "x"}, lane=f"lane-{n}") for n in range(3)))
     await drain(DYING)

@@ -12,6 +12,7 @@ from dispatcher.policy.retry import RetryPolicy
 from dispatcher.routes import Route
 from outbox import Claimed, Event
 from outbox.testing import Drain, Postroom
+from outbox.timeline import story
 from tests.dispatcher.handling import fate, has, is_over, is_so
 from tests.dispatcher.running import dispatching, eventually, stage_all
 
@@ -33,6 +34,19 @@ async def test_the_writes_and_the_settlement_are_one_commit(postroom: Postroom, 
     assert (await fate(postroom, event_id)).why == '{"wrote": 1}'
     one = await postroom.value("select xmin::text from outbox.events where kind = 'test.follow_up'")
     assert one == await postroom.value("select xmin::text from outbox.attempts where event_id = $1", event_id)
+
+
+async def test_what_a_run_stages_names_its_event_and_the_story_of_each_leads_to_the_other(postroom: Postroom, drain: Drain) -> None:
+    [event_id] = await stage_all(postroom, Event("test.work", {}))
+    await drain({"test.work": Route(writing)})
+    await stage_all(postroom, Event("test.follow_up", {"of": "nobody"}))
+    caused = await postroom.rows("select id from outbox.events where cause = $1", event_id)
+    cause, follow_up = await story(postroom.pool, event_id), await story(postroom.pool, caused[0]["id"])
+    assert cause is not None
+    assert follow_up is not None
+    assert [one["id"] for one in cause["follow_ups"]] == [row["id"] for row in caused]
+    assert (cause["caused_by"], follow_up["follow_ups"]) == (None, [])
+    assert follow_up["caused_by"] == {"id": event_id, "kind": "test.work", "mark": "done"}
 
 
 async def test_a_failure_after_the_settlement_takes_everything_back(postroom: Postroom, drain: Drain) -> None:

@@ -183,6 +183,6 @@ def assert_not_empty(said: dict[str, Any], path: str) -> None:
     lists = [
         value
         for name, value in said.items()
-        if isinstance(value, list) and name not in ("switched_off", "steps_done", "covered", "destinations")
+        if isinstance(value, list) and name not in ("switched_off", "steps_done", "covered", "follow_ups", "destinations")
     ]
     assert all(lists), path

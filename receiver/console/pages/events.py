@@ -1,4 +1,4 @@
-"""Events: found by filters that the URL holds, newest first; and one of them with everything that explains it."""
+"""Events: found by filters that the URL holds, newest first."""
 
 import csv
 import io
@@ -7,14 +7,13 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from outbox import finding, operators
+from outbox import finding
 from outbox.event import Mark, State
-from outbox.store import events, find, routes, search
+from outbox.store import find, routes, search
 from outbox.store.search import Found, Wanted
-from outbox.timeline import story
 from receiver.config import Role
-from receiver.console import tree, words
-from receiver.console.page import Act, Done, Download, Form, Look, Page, Pages, Visit, no_such
+from receiver.console import words
+from receiver.console.page import Act, Done, Download, Form, Page, Pages, Visit
 
 PATH = "/console/events"
 MOST_IN_CSV = 10_000
@@ -133,53 +132,6 @@ def _cell(value: object) -> object:
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
-async def read_one(visit: Visit) -> Mapping[str, Any]:
-    """The why page."""
-    event_id = visit.part_id()
-    told = await story(visit.pool, event_id)
-    if told is None:
-        raise no_such(await events.missing(visit.pool, event_id))
-    row = await events.one(visit.pool, event_id)
-    assert row is not None
-    later = await events.done_after(visit.pool, told["lane"], event_id) if told["lane"] and "retry" in told["may"] else 0
-    return {"event": told, "later": later, "tree": tree.grow(bytes(row["payload"]), masked=True), "moment": datetime.fromisoformat}
-
-
-async def read_payload(visit: Visit) -> Mapping[str, Any]:
-    """The payload as a tree and as its exact bytes; the look is in the audit before they are read."""
-    event_id = visit.part_id()
-    payload = await operators.payload(visit.pool, visit.actor, event_id)
-    if payload is None:
-        raise no_such(await events.missing(visit.pool, event_id))
-    return {
-        "event_id": event_id,
-        "tree": tree.grow(payload, masked=False),
-        "raw": payload.decode("utf-8", "backslashreplace"),
-        "bytes": len(payload),
-    }
-
-
-async def replay(visit: Visit, form: Form) -> Done:
-    """Done or skipped becomes pending."""
-    event_id = form.whole("event", low=1, high=2**53 - 1) or 0
-    await operators.replay(visit.pool, visit.actor, event_id)
-    return Done(f"#{event_id} is in the queue again.", f"{PATH}/{event_id}")
-
-
-async def retry(visit: Visit, form: Form) -> Done:
-    """One dead letter becomes pending."""
-    event_id = form.whole("event", low=1, high=2**53 - 1) or 0
-    await operators.retry(visit.pool, visit.actor, event_id)
-    return Done(f"#{event_id} is retried.", form.back(f"{PATH}/{event_id}"), link=("View", f"{PATH}/{event_id}"))
-
-
-async def discard(visit: Visit, form: Form) -> Done:
-    """One dead letter becomes skipped."""
-    event_id = form.whole("event", low=1, high=2**53 - 1) or 0
-    await operators.discard(visit.pool, visit.actor, event_id, reason=form.needed("reason", most=400))
-    return Done(f"#{event_id} is discarded.", form.back(f"{PATH}/{event_id}"), link=("View", f"{PATH}/{event_id}"))
-
-
 async def lead(visit: Visit, form: Form) -> Done:
     """Find: what was typed is in no URL, only where it leads."""
     led = await find.lead(visit.pool, form.needed("text", most=400), known_sources=_sources(visit))
@@ -191,16 +143,7 @@ async def lead(visit: Visit, form: Form) -> Done:
 
 
 SITE = Pages(
-    pages=(
-        Page(PATH, "events.html", read, tab="events"),
-        Page(PATH + "/{id}", "event.html", read_one, tab="events"),
-    ),
-    acts=(
-        Act("/console/acts/replay", replay),
-        Act("/console/acts/retry", retry),
-        Act("/console/acts/discard", discard),
-        Act("/console/find", lead, role=Role.VIEWER),
-    ),
+    pages=(Page(PATH, "events.html", read, tab="events"),),
+    acts=(Act("/console/find", lead, role=Role.VIEWER),),
     downloads=(Download(f"{PATH}.csv", download),),
-    looks=(Look(PATH + "/{id}/payload", "payload.html", read_payload, tab="events"),),
 )
