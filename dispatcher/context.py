@@ -15,6 +15,7 @@ from dispatcher.clients.notion import NotionClient
 from dispatcher.clients.phorest import PhorestClient
 from dispatcher.config import DispatcherSettings
 from dispatcher.effects import Steps
+from dispatcher.journal import Journal
 from dispatcher.outcome import Done, Settled, Skipped, reason_of
 from dispatcher.running import Running
 from dispatcher.worker import Lease
@@ -48,6 +49,10 @@ class Services:
     google: GoogleAccounts | None = None
     phorest: PhorestClient | None = None
     channels: Channels | None = None  # None: nowhere
+    journal: Journal = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "journal", Journal(self.pool))
 
     def has(self, destination: str | None) -> bool:
         """Whether a destination can be called; those without a client here are the handlers' own affair."""
@@ -230,7 +235,7 @@ class Context:
         Each entry of the journal is committed on its own. Raises OwnershipLost when the event is another worker's by now.
         """
         if self._steps is None:
-            self._steps = await Steps.load(self.services.pool, self.event, worker=self.worker, still_ours=self._lease.is_ours)
+            self._steps = Steps(self.services.journal, self.event, worker=self.worker, still_ours=self._lease.is_ours)
         return await self._steps.step(name, call, find=find, repeatable=repeatable)
 
     @asynccontextmanager

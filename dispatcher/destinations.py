@@ -29,6 +29,7 @@ log = get_logger(__name__)
 
 WATCH_S = 1.0
 RELEASE_S = 0.2
+GATHER_S = 0.02
 FIRST_PORTION = 50
 LARGEST_PORTION = 1000
 LIVE = 0
@@ -58,6 +59,8 @@ class Destinations:
         self._running: Counter[str] = Counter()
         self._portion: dict[str, int] = {}
         self._holding: set[str] = set()
+        self._roomy: set[str] = set()  # of these a handler ended
+        self._room = asyncio.Event()
         self._rng = random.Random()  # noqa: S311 -- jitter, not secrecy
 
     def enter(self, name: str, *, urgency: int) -> bool:
@@ -85,6 +88,9 @@ class Destinations:
     def leave(self, name: str, event_id: int) -> None:
         """The handler ended. A probe that said nothing about its destination gives its right to the next."""
         self._running[name] -= 1
+        if name in self._holding and name not in self._stopped:
+            self._roomy.add(name)
+            self._room.set()
         if self._probing.get(name) == event_id:
             del self._probing[name]
             self._given_up.append((name, event_id))
@@ -135,9 +141,26 @@ class Destinations:
             try:
                 await self.refresh()
                 await self.release()
+                await self._fill(until=time.monotonic() + RELEASE_S)
             except DatabaseUnavailable:
-                pass  # the main loop says it
-            await asyncio.sleep(RELEASE_S if self._holding else WATCH_S)
+                await asyncio.sleep(RELEASE_S)  # the main loop says it
+            if not self._holding:
+                await asyncio.sleep(WATCH_S)
+
+    async def _fill(self, *, until: float) -> None:
+        """Where handlers end, what is held follows at once: else a destination with room stands idle until the next look."""
+        while self._holding and (left_s := until - time.monotonic()) > 0:
+            try:
+                async with asyncio.timeout(left_s):
+                    await self._room.wait()
+            except TimeoutError:
+                return
+            await asyncio.sleep(GATHER_S)
+            self._room.clear()
+            roomy, self._roomy = self._roomy, set()
+            released = [await self._let_flow(name) for name in sorted(roomy & self._holding) if name not in self._stopped]
+            if any(released):
+                self._freed()
 
     async def refresh(self) -> None:
         """Reads the shared states."""

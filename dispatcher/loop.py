@@ -30,6 +30,7 @@ log = get_logger(__name__)
 BATCH = 500
 SHORTEST_REST_S, LONGEST_REST_S, LONGEST_REST_LISTENING_S = 0.005, 0.5, 2.0
 LINGER_S = 0.005
+GATHER_S = 0.02
 LONGEST_DUE_REST_S = 3.0  # what a lost worker held is found by looking for what is due, within P9's 15 s
 SWEEP_S = 0.25
 CANCEL_S = 2.0
@@ -50,6 +51,7 @@ class Loop:
         self.listening = False
         self._draining = False
         self._is_full = False
+        self._gathering: asyncio.TimerHandle | None = None
         self._asking = 0  # slots that the looks of this round may fill
         self._bytes = 0
         self._cursors = {LIVE: random.randrange(-(2**63), 2**63), BULK: random.randrange(-(2**63), 2**63)}  # noqa: S311 -- spread, not secrecy
@@ -110,6 +112,13 @@ class Loop:
                 self._arrived.append(event)  # the loop first asks what waits behind it
         if self._arrived or ((lanes_freed or self._is_full) and len(self.running) * 2 <= self._slots):
             self.wake.set()
+        elif self._is_full and self._gathering is None:
+            # Not for longer: handlers that take long would wait for each other, until all of them begin and end together.
+            self._gathering = asyncio.get_running_loop().call_later(GATHER_S, self._gathered)
+
+    def _gathered(self) -> None:
+        self._gathering = None
+        self.wake.set()
 
     # ── rounds
 

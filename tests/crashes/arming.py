@@ -142,6 +142,8 @@ _awaited: ContextVar[Armed | None] = ContextVar("_awaited", default=None)
 def _fits(value: Any, wanted: str) -> bool:
     if isinstance(value, httpx.Request):
         return fnmatchcase(f"{value.method} {value.url.path}", wanted) and value.url.path.count("/") == wanted.count("/")
+    if isinstance(value, list):
+        return any(one.entry == wanted for one in value)
     return bool(value == wanted or value == _text(wanted))
 
 

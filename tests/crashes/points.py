@@ -71,10 +71,10 @@ DISPATCHER: Mapping[str, Point] = {
     "hand_back": Point(LANES, "hand_back", ("busy.hand_back",)),
     "hand_back_strays": Point(LANES, "hand_back_strays", ("busy.hand_back_strays",)),
     # the journal and the calls outside
-    "journal.intent": Point("outbox.store.steps", "write", ("steps.write",), {"entry": "i"}),
-    "journal.done": Point("outbox.store.steps", "write", ("steps.write",), {"entry": "d"}),
-    "journal.not_done": Point("outbox.store.steps", "write", ("steps.write",), {"entry": "n"}),
-    "journal.found": Point("outbox.store.steps", "write", ("steps.write",), {"entry": "f"}),
+    "journal.intent": Point("outbox.store.steps", "write", ("steps.write",), {"entries": "i"}),
+    "journal.done": Point("outbox.store.steps", "write", ("steps.write",), {"entries": "d"}),
+    "journal.not_done": Point("outbox.store.steps", "write", ("steps.write",), {"entries": "n"}),
+    "journal.found": Point("outbox.store.steps", "write", ("steps.write",), {"entries": "f"}),
     "call.note": Point("httpx", "AsyncClient.send", only={"request": NOTES}),
     "call.undone_note": Point(
         "httpx", "AsyncClient.send", only={"request": NOTES}, moments=(Moment.DURING,)

@@ -17,7 +17,8 @@ from dispatcher.errors import AnswerLost, Failed, RateLimited, Refused, RemoteEr
 from dispatcher.outcome import Dead, Done, Outcome, Retry
 from dispatcher.routes import Handler, Route
 from outbox import Claimed, Event, OwnershipLost
-from outbox.store import events, steps
+from outbox.store import events
+from outbox.store.steps import Entry
 from outbox.testing import Drain, Postroom
 from simulators.ghl import GhlSimulator
 from tests.dispatcher.appointments import appointment
@@ -329,9 +330,9 @@ async def test_a_journal_entry_counts_only_for_the_right_owner_and_attempt(postr
         nonlocal tried
         for wrong, worker in ((event, ctx.worker + 1), (event._replace(attempt=9), ctx.worker), (event._replace(id=1), ctx.worker)):
             with pytest.raises(OwnershipLost):
-                await steps.write(postroom.pool, wrong, worker, "note", "i")
+                await ctx.services.journal.write(Entry(wrong, worker, "note", "i"))
             tried += 1
-        await steps.write(postroom.pool, event, ctx.worker, "note", "i")
+        await ctx.services.journal.write(Entry(event, ctx.worker, "note", "i"))
         return Done()
 
     await stage_all(postroom, Event("test.work", {}))
