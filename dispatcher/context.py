@@ -232,7 +232,7 @@ class Context:
 
         `call` returns something small and JSON-able without personal data (an id); that is what a later run gets back.
         A call that may be repeated without harm (a PUT, adding a tag) says `repeatable=True` instead of bringing a `find`.
-        Each entry of the journal is committed on its own. Raises OwnershipLost when the event is another worker's by now.
+        Each entry of the journal is committed before the step goes on. Raises OwnershipLost when the event is another worker's by now.
         """
         if self._steps is None:
             self._steps = Steps(self.services.journal, self.event, worker=self.worker, still_ours=self._lease.is_ours)

@@ -74,8 +74,6 @@ class Steps:
 
     async def _begin(self, name: str) -> bool:
         """The intent of the event's first step, whose writing finds out whether earlier runs left anything; False: it is not written."""
-        if self._is_read:
-            return False
         async with self._reading:
             if self._is_read:
                 return False

@@ -8,6 +8,7 @@ import pytest
 
 from dispatcher.journal import FLIGHTS, Journal
 from outbox import OwnershipLost
+from outbox.db import Pool
 from outbox.errors import DatabaseUnavailable
 from outbox.event import Claimed
 from outbox.store import steps
@@ -20,7 +21,7 @@ async def test_what_comes_while_entries_are_written_is_written_together(postroom
     batches: list[int] = []
     real = steps.write
 
-    async def write(pool: asyncpg.Pool, entries: list[Entry]) -> list[Fate]:  # type: ignore[type-arg]
+    async def write(pool: Pool, entries: list[Entry]) -> list[Fate]:
         batches.append(len(entries))
         return await real(pool, entries)
 
