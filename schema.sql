@@ -738,56 +738,62 @@ create view crm.leads as
 select id, ghl_contact_id, location_id, first_name, last_name, email, phone, company, source, tags, custom_fields, added_at, changed_at, content_hash, deleted_at, synced_at, xmax
 from crm.contacts where customer_since is null;
 
--- What an app can see of a contact, without what is empty; NULL: it is deleted. Tags in no order of GHL's.
-create function crm.shown(contact crm.contacts) returns jsonb language sql stable
-return case when contact.deleted_at is null then
-  jsonb_strip_nulls(jsonb_build_object(
-    'location_id', contact.location_id, 'first_name', contact.first_name, 'last_name', contact.last_name, 'email', contact.email, 'phone', contact.phone,
-    'company', contact.company, 'source', contact.source, 'customer_since', contact.customer_since,
-    'tags', (select jsonb_agg(tag order by tag) from unnest(contact.tags) tag)))
-  || (select coalesce(jsonb_object_agg('custom_fields.' || key, value), '{}') from jsonb_each(contact.custom_fields)) end;
+-- What an app can see of a contact, without what is empty; NULL: it is deleted. Tags in no order of GHL's. A set of one, because such the planner inlines.
+create function crm.shown(contact crm.contacts) returns setof jsonb language sql stable rows 1 as $$
+  select case when contact.deleted_at is null then
+    jsonb_strip_nulls(jsonb_build_object(
+      'location_id', contact.location_id, 'first_name', contact.first_name, 'last_name', contact.last_name, 'email', contact.email, 'phone', contact.phone,
+      'company', contact.company, 'source', contact.source, 'customer_since', contact.customer_since,
+      'tags', (select jsonb_agg(tag order by tag) from unnest(contact.tags) tag)))
+    || (select coalesce(jsonb_object_agg('custom_fields.' || key, value), '{}') from jsonb_each(contact.custom_fields)) end
+  limit 1
+$$;
 
--- Row trigger of crm.contacts: stages contact.changed, if it is wanted and something that an app can see has changed.
-create function crm.stage_contact_change() returns trigger
+-- What contact.changed says of a contact that was so and is so now, and nothing when an app can see no difference. `was` NULL: it is new.
+create function crm.contact_change(was crm.contacts, is_now crm.contacts) returns setof jsonb language sql stable rows 1 as $$
+  select jsonb_build_object(
+    'contact_id', is_now.ghl_contact_id, 'location_id', is_now.location_id, 'changed_at', is_now.changed_at,
+    'change', case when was.id is null then 'created' when after is null then 'deleted' when before is null then 'restored' else 'updated' end,
+    'fields', (select coalesce(jsonb_agg(key order by key), '[]') from jsonb_object_keys(coalesce(before, '{}') || coalesce(after, '{}')) key
+               where before -> key is distinct from after -> key),
+    'tags', jsonb_build_object('before', coalesce(before -> 'tags', '[]'), 'after', coalesce(after -> 'tags', '[]')))
+  from crm.shown(was) before, crm.shown(is_now) after
+  where was.id is null or before is distinct from after
+$$;
+
+-- Triggers of crm.contacts: for each contact of the statement that changed so that an app can see it, stages contact.changed, if it is wanted.
+create function crm.stage_contact_changes() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  was    jsonb;
-  is_now jsonb;
-  fields jsonb;
-  word   text;
-  lane   text := 'contact:' || new.ghl_contact_id;
-  id     bigint;
+  changes jsonb[];
 begin
   if not exists (select from outbox.wanted w where w.kind = 'contact.changed') then
     return null;
   end if;
-  was := case when tg_op = 'UPDATE' then crm.shown(old) end;
-  is_now := crm.shown(new);
-  if was is not distinct from is_now then
-    return null;
-  elsif tg_op = 'INSERT' then
-    word := 'created';
-  elsif old.deleted_at is null and new.deleted_at is not null then
-    word := 'deleted';
-  elsif old.deleted_at is not null and new.deleted_at is null then
-    word := 'restored';
-  else
-    word := 'updated';
+  if tg_op = 'INSERT' then
+    select array_agg(change) into changes from is_now n cross join lateral crm.contact_change(null, n) change;
+  else  -- a full join, for its plan is kept: made for one row, that of an inner join would be a loop in a loop
+    select array_agg(change) into changes from was w full join is_now n using (id) cross join lateral crm.contact_change(w, n) change;
   end if;
-  select coalesce(jsonb_agg(key order by key), '[]') into fields
-  from jsonb_each(coalesce(was, '{}')) w full join jsonb_each(coalesce(is_now, '{}')) n using (key) where w.value is distinct from n.value;
+  if changes is null then
+    return null;
+  end if;
   -- As outbox.stage does, but behind live work: a first import changes every contact at once.
-  id := nextval('outbox.event_ids');
-  insert into outbox.events (id, source, kind, lane, payload) values (id, 'postroom', 'contact.changed', lane, convert_to(jsonb_build_object(
-    'contact_id', new.ghl_contact_id, 'location_id', new.location_id, 'change', word, 'fields', fields, 'changed_at', new.changed_at,
-    'tags', jsonb_build_object('before', coalesce(was -> 'tags', '[]'), 'after', coalesce(is_now -> 'tags', '[]')))::text, 'UTF8'));
-  insert into outbox.pending (urgency, lane, event_id) values (1, outbox.lane_of(lane, id), id);
+  with staged as materialized (
+    select nextval('outbox.event_ids') id, 'contact:' || (change ->> 'contact_id') lane, change from unnest(changes) change),
+  e as (
+    insert into outbox.events (id, source, kind, lane, payload)
+    select id, 'postroom', 'contact.changed', lane, convert_to(change::text, 'UTF8') from staged)
+  insert into outbox.pending (urgency, lane, event_id) select 1, outbox.lane_of(lane, id), id from staged;
   if pg_try_advisory_xact_lock(7311, 2) then
     perform pg_notify('postroom', '');
   end if;
   return null;
 end $$;
-create trigger contacts_changed after insert or update on crm.contacts for each row execute function crm.stage_contact_change();
+create trigger contacts_added after insert on crm.contacts referencing new table as is_now
+  for each statement execute function crm.stage_contact_changes();
+create trigger contacts_changed after update on crm.contacts referencing old table as was new table as is_now
+  for each statement execute function crm.stage_contact_changes();
 
 create table crm.clients (
   notion_page_id    uuid primary key,
@@ -968,4 +974,4 @@ create policy own_contacts on crm.google_contacts using (user_id = current_setti
 --   grant usage on schema outbox to app; grant execute on function outbox.stage to app;
 -- outbox.stage and the trigger of outbox.watch run with the owner's rights, so the role cannot read an event, its own neither.
 revoke execute on all functions in schema outbox from public;
-revoke execute on function crm.may_become, crm.guard_appointment, crm.shown, crm.stage_contact_change from public;
+revoke execute on function crm.may_become, crm.guard_appointment, crm.shown, crm.contact_change, crm.stage_contact_changes from public;

@@ -8,10 +8,23 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Any, Final, NamedTuple, TypeAlias
 
-from pydantic import AliasChoices, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+from pydantic import (
+    AliasChoices,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetPydanticSchema,
+    JsonValue,
+    PlainValidator,
+    SkipValidation,
+)
 from pydantic.alias_generators import to_camel
+from pydantic_core import CoreSchema
+from pydantic_core import core_schema as cs
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LARGEST: Final = 2**53
@@ -64,19 +77,20 @@ def birthday(value: object) -> date | None:
             return then.date() if then else None
 
 
-def _text(value: object) -> str | None:
-    return str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else None
+def _or(default: object, schema: CoreSchema) -> GetPydanticSchema:
+    """What is not of this schema is `default`, decided by the validator itself: a function of ours for each member costs ten times that."""
+    return GetPydanticSchema(lambda _source, _handler: cs.with_default_schema(schema, default=default, on_error="default"))
 
 
-def _texts(value: object) -> list[str]:
-    return [text for item in value if (text := _text(item)) is not None] if isinstance(value, list | tuple) else []
+_TEXT: Final = cs.str_schema(coerce_numbers_to_str=True)  # not a bool
+_EACH_TEXT: Final = cs.list_schema(cs.with_default_schema(_TEXT, on_error="omit"))
 
 
 def _objects(value: object) -> list[object]:
     return [item for item in value if item is not None] if isinstance(value, list | tuple) else []
 
 
-def _identified(value: object) -> list[object]:
+def _identified(value: object) -> list[dict[str, Any]]:
     return [item for item in _objects(value) if isinstance(item, dict) and isinstance(item.get("id"), str) and item["id"]]
 
 
@@ -85,12 +99,13 @@ def _number(value: object) -> float | None:
 
 
 Id: TypeAlias = Annotated[str, Field(min_length=1)]
-Text: TypeAlias = Annotated[str | None, BeforeValidator(_text)]
-Instant: TypeAlias = Annotated[datetime | None, BeforeValidator(instant)]
-Birthday: TypeAlias = Annotated[date | None, BeforeValidator(birthday)]
+Text: TypeAlias = Annotated[str | None, _or(None, _TEXT)]
+Instant: TypeAlias = Annotated[datetime | None, PlainValidator(instant)]
+Birthday: TypeAlias = Annotated[date | None, PlainValidator(birthday)]
 Flag: TypeAlias = Annotated[bool, BeforeValidator(lambda value: value is True)]
 Number: TypeAlias = Annotated[float | None, BeforeValidator(_number)]
-Texts: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_texts)]
+Texts: TypeAlias = Annotated[tuple[str, ...], _or((), cs.no_info_after_validator_function(tuple, _EACH_TEXT))]
+Parsed: TypeAlias = Annotated[JsonValue, SkipValidation]  # it comes from a JSON parser
 
 
 class Read(BaseModel):
@@ -99,11 +114,15 @@ class Read(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, alias_generator=to_camel, validate_by_name=True, validate_by_alias=True)
 
 
-class GhlFieldValue(Read):
+class GhlFieldValue(NamedTuple):
     """One custom field of a contact. GHL names it by id only; custom_field() of the client knows its key."""
 
-    id: Id
-    value: JsonValue = None
+    id: str
+    value: JsonValue
+
+
+def _field_values(value: object) -> tuple[GhlFieldValue, ...]:
+    return tuple(GhlFieldValue(item["id"], item.get("value")) for item in _identified(value))
 
 
 class GhlContact(Read):
@@ -132,8 +151,8 @@ class GhlContact(Read):
     date_of_birth: Birthday = None
     date_added: Instant = None
     date_updated: Instant = None
-    custom_fields: Annotated[tuple[GhlFieldValue, ...], BeforeValidator(_identified)] = ()
-    search_after: Annotated[tuple[JsonValue, ...], BeforeValidator(_objects)] = ()
+    custom_fields: Annotated[tuple[GhlFieldValue, ...], PlainValidator(_field_values)] = ()
+    search_after: Annotated[tuple[Parsed, ...], BeforeValidator(_objects)] = ()
 
 
 class GhlNote(Read):

@@ -5,12 +5,14 @@ full          all of them in the order in which they were added, then the sweep:
               as deleted if GHL has it no more. More than a set share of deletions is for a person to allow.
 """
 
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from dispatcher.clients.ghl import ContactPage, GhlClient
 from dispatcher.context import Services
 from dispatcher.handlers.ghl_contacts import contact_of, fetched, field_keys
+from dispatcher.syncs.ahead import ahead
 from dispatcher.syncs.base import Default, NeedsPerson, RunType, Sync
 from dispatcher.syncs.run import Page, Run
 from outbox.cadence import Cron
@@ -44,27 +46,26 @@ async def _walk(run: Run, ghl: GhlClient, *, since: datetime | None) -> None:
     """Page after page. `since` None: all, noting which were met."""
     at: dict[str, Any] = run.checkpoint or {"phase": "walk", "after": None, "done": 0, "of": None}
     run.phase("contacts")
-    while True:
-        found = await _next(ghl, since, run.until, at["after"])
-        if found.search_after is None:
-            return
-        rows = await _rows(run, ghl, found)
-        at = {
-            "phase": "walk",
-            "after": list(found.search_after),
-            "done": at["done"] + len(found.contacts) + found.unreadable,
-            "of": at["of"] or found.total,
-        }
-        run.progress(at["done"], at["of"])
-        async with run.page(at) as page:
-            await _apply(page, rows)
-            for _ in range(found.unreadable):
-                page.error(Category.VALIDATION, None, "a contact without an id")
-            if since is None:
-                page.seen([row.ghl_contact_id for row in rows])
+    walk = ahead(lambda after: _page(ghl, since, run.until, after), at["after"], onward=lambda found: found.search_after)
+    async with aclosing(walk) as pages:
+        async for found in pages:
+            rows = await _rows(run, ghl, found)
+            at = {
+                "phase": "walk",
+                "after": found.search_after,
+                "done": at["done"] + len(found.contacts) + found.unreadable,
+                "of": at["of"] or found.total,
+            }
+            run.progress(at["done"], at["of"])
+            async with run.page(at) as page:
+                await _apply(page, rows)
+                for _ in range(found.unreadable):
+                    page.error(Category.VALIDATION, None, "a contact without an id")
+                if since is None:
+                    page.seen([row.ghl_contact_id for row in rows])
 
 
-async def _next(ghl: GhlClient, since: datetime | None, until: datetime, after: list[Any] | None) -> ContactPage:
+async def _page(ghl: GhlClient, since: datetime | None, until: datetime, after: list[Any] | None) -> ContactPage:
     if since is None:
         return await ghl.search_contacts(search_after=after, page_limit=PAGE)
     return await ghl.search_contacts_changed(since, until, search_after=after, page_limit=PAGE)

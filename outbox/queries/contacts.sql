@@ -32,19 +32,24 @@ select ghl_contact_id, location_id, first_name, last_name, email, phone, company
 from crm.contacts where ghl_contact_id = $1
 
 -- name: apply_many
--- as lock, apply and same for a page of contacts ($1, JSON); what comes back is new here or was changed. In order of ids, or two of them deadlock.
+-- as lock, apply and same for a page of contacts ($1, JSON); what comes back is new here or was changed. What is not newer is only read: whoever changes it
+-- meanwhile makes it newer still. In order of ids, or two of them deadlock.
 with input as materialized (
   select * from jsonb_to_recordset($1::jsonb) t(ghl_contact_id text, location_id text, first_name text, last_name text, email text, phone text, company text,
     source text, tags text[], custom_fields jsonb, added_at timestamptz, changed_at timestamptz, content_hash text)),
+newer as materialized (
+  select i.* from input i left join crm.contacts c using (ghl_contact_id)
+  where c.id is null or c.deleted_at is not null or c.changed_at < i.changed_at
+    or (c.changed_at = i.changed_at and c.content_hash <> decode(i.content_hash, 'hex'))),
 same as materialized (
-  select c.ghl_contact_id, i.changed_at from crm.contacts c join input i using (ghl_contact_id)
+  select c.ghl_contact_id, i.changed_at from crm.contacts c join newer i using (ghl_contact_id)
   where c.content_hash = decode(i.content_hash, 'hex') and c.deleted_at is null order by c.ghl_contact_id for update of c),
 moved as (
   update crm.contacts c set changed_at = s.changed_at, synced_at = now() from same s where c.ghl_contact_id = s.ghl_contact_id and c.changed_at < s.changed_at)
 insert into crm.contacts as c (ghl_contact_id, location_id, first_name, last_name, email, phone, company, source, tags, custom_fields, added_at, changed_at, content_hash, customer_since)
 select ghl_contact_id, location_id, first_name, last_name, email, phone, company, source, coalesce(tags, '{}'), custom_fields, added_at, changed_at, decode(content_hash, 'hex'),
        (select min(least(starts_at, now())) from crm.appointments where contact_id = i.ghl_contact_id and status = 'completed')
-from input i where i.ghl_contact_id not in (select ghl_contact_id from same) order by i.ghl_contact_id
+from newer i where i.ghl_contact_id not in (select ghl_contact_id from same) order by i.ghl_contact_id
 on conflict (ghl_contact_id) do update
 set location_id = excluded.location_id, first_name = excluded.first_name, last_name = excluded.last_name, email = excluded.email, phone = excluded.phone,
     company = excluded.company, source = excluded.source, tags = excluded.tags, custom_fields = excluded.custom_fields, added_at = excluded.added_at,

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from pydantic_core import to_json
+
 from outbox import db
 from outbox.db import Connection, Pool, Record
 from outbox.queries import load
@@ -84,8 +86,8 @@ async def apply(connection: Connection, contact: Contact, *, echo_of: int | None
 async def apply_many(connection: Connection, found: Sequence[Contact]) -> dict[str, How]:
     """In the caller's transaction: as apply() for a page, in one statement. CREATED or UPDATED by id; what is not named is unchanged."""
     newest = {one.ghl_contact_id: one for one in sorted(found, key=lambda one: one.changed_at)}
-    page = json.dumps([_as_json(one) for one in newest.values()], default=str)
-    rows = await db.fetch(connection, Q["apply_many"], page)
+    page = to_json([_as_json(one) for one in newest.values()], fallback=str)
+    rows = await db.fetch(connection, Q["apply_many"], page.decode())
     return {row["ghl_contact_id"]: How.CREATED if row["created"] else How.UPDATED for row in rows}
 
 

@@ -146,6 +146,16 @@ async def test_a_statement_that_changes_many_tells_each(listening: Postroom) -> 
     assert {change.contact_id for change in changes[50:]} == {"c3", "c4"}
 
 
+async def test_a_page_that_adds_some_and_changes_others_tells_each_once(listening: Postroom) -> None:
+    eve, zoe = replace(ADA, ghl_contact_id="c2"), replace(ADA, ghl_contact_id="c3")
+    later = NOON + SOON
+    async with listening.pool.acquire() as connection, connection.transaction():
+        await contacts.apply_many(connection, [ADA, eve])
+        await contacts.apply_many(connection, [replace(ADA, changed_at=later), replace(eve, tags=("gold",), changed_at=later), zoe])
+    told_of = [(change.contact_id, change.change) for change in await told(listening)]
+    assert sorted(told_of) == [("c1", "created"), ("c2", "created"), ("c2", "updated"), ("c3", "created")]
+
+
 async def test_what_nobody_took_for_a_week_is_staged_no_more(listening: Postroom) -> None:
     assert await wanted.forget(listening.pool) == []
     await listening.pool.execute("update outbox.wanted set seen_at = now() - interval '8 days'")

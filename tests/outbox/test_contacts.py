@@ -174,3 +174,36 @@ async def test_code_from_before_the_table_was_renamed_goes_on_writing_leads(post
     assert await write(NOON + 2 * SOON, "Zoe", b"3") is False, "a customer by now"
     row = await row_of(postroom)
     assert (row["first_name"], row["deleted_at"]) == ("Zoe", None)
+
+
+# ── a page
+
+
+async def page_applied(postroom: Postroom, *found: Contact) -> dict[str, How]:
+    async with postroom.pool.acquire() as connection, connection.transaction():
+        return await contacts.apply_many(connection, found)
+
+
+async def test_of_a_page_only_what_is_newer_is_written_and_what_is_the_same_is_not_even_locked(postroom: Postroom) -> None:
+    eve = replace(ADA, ghl_contact_id="c2", first_name="Eve")
+    assert await page_applied(postroom, ADA, eve) == {"c1": How.CREATED, "c2": How.CREATED}
+    before = await postroom.rows("select ghl_contact_id, xmin::text, xmax::text from crm.contacts order by 1")
+    assert await page_applied(postroom, ADA, replace(eve, changed_at=NOON - SOON, first_name="Older")) == {}
+    assert await postroom.rows("select ghl_contact_id, xmin::text, xmax::text from crm.contacts order by 1") == before
+    changed = replace(ADA, changed_at=NOON + SOON, first_name="Zoe")
+    assert await page_applied(postroom, changed, replace(eve, changed_at=NOON + SOON)) == {"c1": How.UPDATED}
+    assert [row["changed_at"] for row in await postroom.rows("select changed_at from crm.contacts")] == [NOON + SOON] * 2
+
+
+async def test_of_a_page_that_moves_an_echos_version_the_echo_stays_one(postroom: Postroom) -> None:
+    await applied(postroom, echo_of=7)
+    assert await page_applied(postroom, replace(ADA, changed_at=NOON + SOON)) == {}
+    assert await applied(postroom, replace(ADA, changed_at=NOON + SOON)) == Applied(How.ECHO, 7)
+
+
+async def test_a_page_brings_a_deleted_contact_back(postroom: Postroom) -> None:
+    await applied(postroom)
+    async with postroom.pool.acquire() as connection:
+        await contacts.mark_deleted(connection, "c1", location_id="here")
+    assert await page_applied(postroom, ADA) == {"c1": How.UPDATED}
+    assert (await row_of(postroom))["deleted_at"] is None
