@@ -92,6 +92,7 @@ create table outbox.delayed (
   attempt  int         not null default 1,
   primary key (due_at, event_id)
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0, autovacuum_vacuum_insert_threshold = -1);
+create index delayed_event on outbox.delayed (event_id);
 
 create table outbox.dead (
   event_id    bigint primary key,
@@ -115,7 +116,8 @@ create table outbox.attempts (
   outcome    "char"      not null check (outcome in ('d', 's', 'r', 'z', 'h', 'x', 'c', 'p')),
   note       text
 ) partition by range (event_id);
-create index attempts_event on outbox.attempts using brin (event_id) with (pages_per_range = 16, autosummarize = on);
+-- Several stretches of ids for each 32 pages: the rows of late retries stand among those of newer events.
+create index attempts_event on outbox.attempts using brin (event_id int8_minmax_multi_ops) with (pages_per_range = 32, autosummarize = on);
 
 -- The journal: one remote effect of an event is one step. An intent without a verdict means the answer was lost.
 --   i intent   d done   f found at the far side   n surely not done
@@ -356,9 +358,10 @@ language sql stable as $$
     (select x.event_id from outbox.pending x where p.event_id is not null and x.urgency = p.urgency and x.lane = outbox.lane_of(e.lane, e.id) and x.event_id < e.id
      order by x.event_id limit 1)
     limit 1) ahead on true
-  left join lateral (                              -- by attempt, not by time: workers' clocks may differ
-    select a.outcome, a.note, a.started_at, a.took_ms, count(*) filter (where a.outcome <> 'p' and a.owner <> 0) over () runs
-    from outbox.attempts a where a.event_id = e.id order by a.attempt desc, a.outcome in ('d', 's') desc limit 1) last on true
+  left join (                                      -- by attempt, not by time: workers' clocks may differ
+    select distinct on (a.event_id) a.event_id, a.outcome, a.note, a.started_at, a.took_ms,
+           count(*) filter (where a.outcome <> 'p' and a.owner <> 0) over (partition by a.event_id) runs
+    from outbox.attempts a where a.event_id = any (ids) order by a.event_id, a.attempt desc, a.outcome in ('d', 's') desc) last on last.event_id = e.id
   where e.id = any (ids)
 $$;
 

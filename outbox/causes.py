@@ -7,7 +7,7 @@ from typing import Any
 from outbox.db import Pool, Record
 from outbox.store import dead
 from outbox.timeline import iso
-from outbox.verdict import advice
+from outbox.verdict import advice, cause
 
 MOST_FIELDS, MOST_DEPTH = 40, 4
 
@@ -73,6 +73,7 @@ def _told(row: Record, spark: list[int] | None) -> dict[str, Any]:
         "last_at": iso(row["last_at"]),
         "example": row["example"],
         "last_24_hours": spark or [0] * dead.HOURS,
+        "cause": cause(row["reason"]),
         "advice": advice(row["reason"]),
         "note": note,
     }

@@ -22,6 +22,7 @@ from outbox.timeline import iso
 
 Where: TypeAlias = Connection | Pool
 PAUSED = "paused"
+PORTION = 500  # of many that are replayed, in one transaction
 RUN_NOW_RULE = "Only what waits for a time can be run now; what waits for a destination runs when that is resumed."
 REPLAY_RULE = "Only what is done or skipped is replayed; a dead letter is retried."
 PLAN_FIELDS = (
@@ -89,6 +90,18 @@ async def replay(where: Where, actor: Actor, event_id: int) -> None:
         if not await events.replay(connection, event_id, by=actor.name):
             raise await _not_so(connection, event_id, REPLAY_RULE, word="not-settled")
         await actor.note(connection, "replay", target=event_id)
+
+
+async def replay_many(pool: Pool, actor: Actor, ids: Sequence[int], *, which: str) -> int:
+    """The settled ones of these become pending, portion by portion, each with its row of the audit. Returns how many."""
+    again = 0
+    for start in range(0, len(ids), PORTION):
+        portion = ids[start : start + PORTION]
+        async with _transaction(pool) as connection:
+            replayed = await events.replay_many(connection, portion, by=actor.name)
+            await actor.note(connection, "replay many", target=which, of=len(portion), replayed=len(replayed))
+        again += len(replayed)
+    return again
 
 
 async def payload(where: Where, actor: Actor, event_id: int) -> bytes | None:

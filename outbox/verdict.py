@@ -6,45 +6,71 @@ The words are the same for API, command line and console.
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from outbox.db import Record
 
 JITTER = 1.35  # a wait that is longer than its schedule and the most of its jitter was asked for by the far side
 
+
+class Cause(StrEnum):
+    """What kind of thing dead letters died of."""
+
+    KILLED = "killed"
+    BURIED = "buried"
+    PAYLOAD = "payload"
+    UNAUTHORISED = "unauthorised"
+    REFUSED = "refused"
+    SLOW = "too slow"
+    GAVE_UP = "gave up"
+    CODE = "our code"
+    OTHER = "other"
+
+
 _THE_REST = "then retry one, and the rest after it."
 # What a reason means for whoever has to put it right; the first that fits.
-_ADVICE: Sequence[tuple[re.Pattern[str], str]] = (
+_ADVICE: Sequence[tuple[Cause, re.Pattern[str], str]] = (
     (
+        Cause.KILLED,
         re.compile(r"killed its process"),
         "Its handler ended its process three times. Read the worker's log of that time and deploy a fix before it is retried.",
     ),
-    (re.compile(r"^buried by "), "A person buried it. Retry it when its cause is gone, or discard it."),
+    (Cause.BURIED, re.compile(r"^buried by "), "A person buried it. Retry it when its cause is gone, or discard it."),
     (
+        Cause.PAYLOAD,
         re.compile(r"payload is not as expected"),
         f"The payload has another form than the handler expects. Look at the example, fix the handler or the sender, {_THE_REST}",
     ),
     (
+        Cause.UNAUTHORISED,
         re.compile(r"answered 40[13]"),
         f"The destination does not let us in. Check its credential and what the credential may do, {_THE_REST}",
     ),
     (
+        Cause.REFUSED,
         re.compile(r"answered 4(?:00|22)|refused"),
         f"The destination refused the content. Put the data right there, or where it came from, {_THE_REST}",
     ),
     (
+        Cause.SLOW,
         re.compile(r"took longer than"),
         "Its handler did not end within its deadline. Look whether the destination is slow; finished steps are not repeated by a retry.",
     ),
-    (re.compile(r"\(after \d+ failures\)"), f"It was tried for about a day. If the destination is well again, {_THE_REST}"),
-    (re.compile(r"^[A-Za-z_.]+(?:Error|Exception): "), f"Its handler's own code failed. Deploy a fix, {_THE_REST}"),
+    (Cause.GAVE_UP, re.compile(r"\(after \d+ failures\)"), f"It was tried for about a day. If the destination is well again, {_THE_REST}"),
+    (Cause.CODE, re.compile(r"^[A-Za-z_.]+(?:Error|Exception): "), f"Its handler's own code failed. Deploy a fix, {_THE_REST}"),
 )
 _OTHERWISE = f"Read the reason and the example's timeline. If the cause is gone, {_THE_REST} If it never will be, discard them."
 
 
 def advice(reason: str) -> str:
     """What to do about dead letters with this reason."""
-    return next((text for pattern, text in _ADVICE if pattern.search(reason)), _OTHERWISE)
+    return next((text for _, pattern, text in _ADVICE if pattern.search(reason)), _OTHERWISE)
+
+
+def cause(reason: str) -> Cause:
+    """What kind of thing a reason is."""
+    return next((one for one, pattern, _ in _ADVICE if pattern.search(reason)), Cause.OTHER)
 
 
 def verdict(event: Record | Mapping[str, Any], *, steps_done: int = 0, reason_of_time: str | None = None) -> str:

@@ -96,6 +96,26 @@ insert into outbox.attempts (event_id, started_at, owner, attempt, took_ms, outc
 select event_id, clock_timestamp(), 0, attempt - 1, 0, 'p', $2 from again
 returning event_id
 
+-- name: replay_many_lock
+-- as replay_lock for several, in one order, so that two who replay the same events do not wait for each other in a circle.
+select count(pg_advisory_xact_lock(7312, h)) from (select distinct hashint8(id) h from unnest($1::bigint[]) id order by h) locks
+
+-- name: keep_many
+-- keeps retention from dropping events until the caller's transaction ends.
+select id from outbox.events where id = any ($1::bigint[]) order by id for key share
+
+-- name: replay_many
+-- done or skipped -> pending (bulk), for those that are; attempts go on counting. What is undone is not touched.
+with e as materialized (
+  select e.id, outbox.lane_of(e.lane, e.id) lane from outbox.states($1::bigint[]) s join outbox.events e on e.id = s.event_id where s.state in ('done', 'skipped')),
+again as (
+  insert into outbox.pending (urgency, attempt, lane, event_id)
+  select 1, coalesce((select max(a.attempt) from outbox.attempts a where a.event_id = e.id), 0) + 1, e.lane, e.id from e order by e.lane, e.id
+  returning event_id, attempt)
+insert into outbox.attempts (event_id, started_at, owner, attempt, took_ms, outcome, note)
+select event_id, clock_timestamp(), 0, attempt - 1, 0, 'p', $2 from again
+returning event_id
+
 -- name: timeline
 -- read only: what happened to one event, oldest first. step is NULL for an attempt; code is that of its table; owner 0 is a person.
 select a.started_at at, null::text step, a.outcome::text code, a.attempt, a.took_ms, a.note, a.owner, w.name worker, null::jsonb answer

@@ -1,11 +1,15 @@
 -- name: fitting
 -- read only: of candidates $1, or of the newest $4 below id $2 and not below $3 when there are none, those that fit; newest first.
--- Their states are asked for one by one until $12 are found. The last row (its id is NULL) says how many were looked at, back to
--- which id, and how many of them fit before their states were asked for.
+-- $13: the oldest of them instead, oldest first. Their states are asked for one by one until $12 are found. The last row (its id is NULL)
+-- says how many were looked at, as far as which id, and how many of them fit before their states were asked for.
 with looked as materialized (
   (select e.id, ($5::text[] is null or e.source = any ($5)) and ($6::text[] is null or e.kind = any ($6)) and ($7::text is null or e.lane = $7)
             and ($8::text is null or e.key = $8) and ($9::bytea is null or position($9 in e.payload) > 0) fits
-   from outbox.events e where $1::bigint[] is null and e.id < $2 and e.id >= $3 order by e.id desc limit $4)
+   from outbox.events e where $1::bigint[] is null and not $13 and e.id < $2 and e.id >= $3 order by e.id desc limit $4)
+  union all
+  (select e.id, ($5::text[] is null or e.source = any ($5)) and ($6::text[] is null or e.kind = any ($6)) and ($7::text is null or e.lane = $7)
+            and ($8::text is null or e.key = $8) and ($9::bytea is null or position($9 in e.payload) > 0) fits
+   from outbox.events e where $1::bigint[] is null and $13 and e.id < $2 and e.id >= $3 order by e.id limit $4)
   union all
   select c.id, e.fits from unnest($1) c(id) cross join lateral (
     select ($5::text[] is null or e.source = any ($5)) and ($6::text[] is null or e.kind = any ($6)) and ($7::text is null or e.lane = $7)
@@ -14,16 +18,18 @@ with looked as materialized (
   where c.id < $2 and c.id >= $3),
 found as (
   select p.id, s.state, s.why, s.until, s.attempts, s.changed_at, s.mark
-  from (select id from looked where fits order by id desc) p
+  from (select id from looked where fits order by case when $13 then -id else id end desc) p
   cross join lateral (select s.* from outbox.states(array[p.id]) s
                       where ($10::text[] is null or s.state = any ($10)) and ($11::text[] is null or s.mark = any ($11)) offset 0) s
   limit $12)
-select f.id, e.staged_at, e.source, e.kind, e.key, e.lane, f.state, f.why, f.until, f.attempts, f.changed_at, f.mark,
-       null::int looked, null::bigint lowest, null::int fitting
-from found f cross join lateral (select staged_at, source, kind, key, lane from outbox.events e where e.id = f.id offset 0) e
-union all
-select null, null, null, null, null, null, null, null, null, null, null, null, count(*)::int, min(id), (count(*) filter (where fits))::int from looked
-order by id desc nulls last
+select * from (
+  select f.id, e.staged_at, e.source, e.kind, e.key, e.lane, f.state, f.why, f.until, f.attempts, f.changed_at, f.mark,
+         null::int looked, null::bigint lowest, null::int fitting
+  from found f cross join lateral (select staged_at, source, kind, key, lane from outbox.events e where e.id = f.id offset 0) e
+  union all
+  select null, null, null, null, null, null, null, null, null, null, null, null,
+         count(*)::int, case when $13 then max(id) else min(id) end, (count(*) filter (where fits))::int from looked) x
+order by case when $13 then -id else id end desc nulls last
 
 -- name: in_lane
 -- read only: the newest $4 ids of a lane below id $2 and not below $3.
@@ -39,10 +45,12 @@ select count(*) <= $1 from (select from outbox.pending limit $1 + 1) p
 
 -- name: candidates
 -- read only: ids below $1 and not below $2 that may be dead ($4; of group $5, if it is given), pending ($6) or ended with one of $7; newest
--- first, at most $3. What waits its turn is looked for everywhere if it is short ($8), else, like what has ended, among the newest $3:
+-- first ($9: oldest first), at most $3. What waits its turn is looked for everywhere if it is short ($8), else, like what has ended, among the newest $3:
 -- then lowest says back to which id, if there are more.
 with looked as materialized (
-  select e.id, e.lane from outbox.events e where e.id < $1 and e.id >= $2 and ($7::text[] is not null or ($6 and not $8)) order by e.id desc limit $3),
+  (select e.id, e.lane from outbox.events e where not $9 and e.id < $1 and e.id >= $2 and ($7::text[] is not null or ($6 and not $8)) order by e.id desc limit $3)
+  union all
+  (select e.id, e.lane from outbox.events e where $9 and e.id < $1 and e.id >= $2 and ($7::text[] is not null or ($6 and not $8)) order by e.id limit $3)),
 span as materialized (select min(id) low, max(id) high, count(*) n from looked),
 found as (
   select event_id id from outbox.dead where $4 and event_id < $1 and event_id >= $2 and ($5::text is null or fingerprint = $5)
@@ -59,7 +67,8 @@ found as (
   union all
   select distinct a.event_id from outbox.attempts a
   where $7::text[] is not null and a.event_id >= (select low from span) and a.event_id <= (select high from span) and a.outcome::text = any ($7))
-select array(select id from found group by id order by id desc limit $3) ids, case when span.n >= $3 then span.low end lowest from span
+select array(select id from found group by id order by case when $9 then -id else id end desc limit $3) ids,
+       case when span.n >= $3 then case when $9 then span.high else span.low end end lowest from span
 
 -- name: newer
 -- read only: how many events there are above id $1, at most $2.

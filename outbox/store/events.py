@@ -18,6 +18,7 @@ from outbox.queries import load
 Q = load("events")
 DAY_BITS = 36  # of an id: the rest is the day
 LANE_TIMEOUT_S = 3.0
+MANY_TIMEOUT_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +159,15 @@ async def replay(connection: Connection, event_id: int, *, by: str) -> bool:
             again = await connection.fetchval(Q["replay"], event_id, f"replayed by {by}")
             await connection.fetchval(Q["notify"])
     return again is not None
+
+
+async def replay_many(connection: Connection, ids: Sequence[int], *, by: str) -> list[int]:
+    """Puts the settled ones of a few hundred events into the queue again, in the caller's transaction. Returns which those were."""
+    await db.fetch(connection, Q["replay_many_lock"], list(ids), timeout_s=LANE_TIMEOUT_S)
+    await db.fetch(connection, Q["keep_many"], list(ids), timeout_s=LANE_TIMEOUT_S)
+    again = await db.fetch(connection, Q["replay_many"], list(ids), f"replayed by {by}", timeout_s=MANY_TIMEOUT_S)
+    await db.fetchval(connection, Q["notify"])
+    return [row["event_id"] for row in again]
 
 
 async def missing(connection: Connection | Pool, event_id: int) -> str:

@@ -57,16 +57,27 @@ class Found:
     fitting: int = 0
     counted: bool = True
     looked: int | None = None  # None: it looked at all there are
-    back_to: int | None = None  # the lowest id looked at
-    next_before: int | None = None
+    back_to: int | None = None  # the lowest id looked at; upward: the highest
+    next_before: int | None = None  # where the next page begins, if there is one; upward: after which id
 
 
 async def find(
-    connection: Connection | Pool, wanted: Wanted, *, before: int | None = None, limit: int = 50, known_sources: Sequence[str] = ()
+    connection: Connection | Pool,
+    wanted: Wanted,
+    *,
+    before: int | None = None,
+    after: int | None = None,
+    upward: bool = False,
+    limit: int = 50,
+    known_sources: Sequence[str] = (),
 ) -> Found:
-    """A page of events, newest first, below id `before`. `known_sources`: where a key is looked for when no source is named."""
+    """A page of events above id `after` and below `before`: the newest of them, newest first; upward: the oldest, oldest first.
+
+    `known_sources`: where a key is looked for when no source is named.
+    """
     below, lowest = await _bounds(connection, wanted, before)
-    candidates, looked_to = await _candidates(connection, wanted, below, lowest, known_sources)
+    lowest = lowest if after is None else max(lowest, after + 1)
+    candidates, looked_to = await _candidates(connection, wanted, below, lowest, known_sources, upward=upward)
     fitting = len(candidates) if candidates is not None and wanted.is_by_state else None
     if fitting is not None and not wanted.marks:  # each of them fits, so a page needs the first few only; some may have moved on meanwhile
         candidates = (candidates or [])[: 2 * limit + 50]
@@ -85,6 +96,7 @@ async def find(
         list(wanted.states) or None,
         list(wanted.marks) or None,
         limit + 1,
+        upward,
         timeout_s=TIMEOUT_S,
     )
     info = rows.pop()
@@ -120,7 +132,7 @@ async def _first_since(connection: Connection | Pool, moment: datetime) -> int:
 
 
 async def _candidates(
-    connection: Connection | Pool, wanted: Wanted, below: int, lowest: int, known_sources: Sequence[str]
+    connection: Connection | Pool, wanted: Wanted, below: int, lowest: int, known_sources: Sequence[str], *, upward: bool
 ) -> tuple[list[int] | None, int | None]:
     """Ids to begin with (None: the newest), and the id down to which they were looked for (None: everywhere)."""
     if wanted.key is not None and (sources := list(wanted.sources or known_sources)):
@@ -128,10 +140,11 @@ async def _candidates(
         if by_key:  # a key is forgotten after its 30 days, its event perhaps later
             return by_key, None
     if wanted.group is not None:
-        return await _undone(connection, wanted, below, lowest)
+        return await _undone(connection, wanted, below, lowest, upward=upward)
     if wanted.lane is not None:
-        return await in_lane(connection, wanted.lane, below=below, lowest=lowest, limit=COUNTED + 1), None
-    return await _undone(connection, wanted, below, lowest) if wanted.states or wanted.marks else (None, None)
+        ids = await in_lane(connection, wanted.lane, below=below, lowest=lowest, limit=COUNTED + 1)
+        return ids[::-1] if upward else ids, None
+    return await _undone(connection, wanted, below, lowest, upward=upward) if wanted.states or wanted.marks else (None, None)
 
 
 async def in_lane(connection: Connection | Pool, lane: str, *, below: int = ALL_IDS, lowest: int = 0, limit: int = COUNTED) -> list[int]:
@@ -139,12 +152,12 @@ async def in_lane(connection: Connection | Pool, lane: str, *, below: int = ALL_
     return [row["id"] for row in await db.fetch(connection, Q["in_lane"], lane, below, lowest, limit, timeout_s=TIMEOUT_S)]
 
 
-async def _undone(connection: Connection | Pool, wanted: Wanted, below: int, lowest: int) -> tuple[list[int], int | None]:
+async def _undone(connection: Connection | Pool, wanted: Wanted, below: int, lowest: int, *, upward: bool) -> tuple[list[int], int | None]:
     dead = wanted.group is not None or wanted.has_state("dead")
     pending = wanted.group is None and wanted.has_state("pending")
     ends = [code for code, state in (("d", "done"), ("s", "skipped")) if wanted.group is None and wanted.has_state(state)]
     is_short = bool(pending and await db.fetchval(connection, Q["is_short"], SHORT))
-    values = (below, lowest, LOOK_AT, dead, wanted.group, pending, ends or None, is_short)
+    values = (below, lowest, LOOK_AT, dead, wanted.group, pending, ends or None, is_short, upward)
     row = await db.fetchrow(connection, Q["candidates"], *values, timeout_s=TIMEOUT_S)
     assert row is not None
     return row["ids"], row["lowest"]

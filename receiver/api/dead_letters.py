@@ -13,6 +13,7 @@ from outbox.db import Pool, Record
 from outbox.store import dead
 from outbox.store.dead import Filter
 from outbox.timeline import iso
+from outbox.verdict import Cause
 from receiver.api.operation import (
     Answer,
     Asked,
@@ -84,6 +85,7 @@ class Group(Said):
     last_at: Time
     example: int
     last_24_hours: list[int] = Field(description="Deaths in each hour, the oldest first.")
+    cause: Cause = Field(description="What kind of thing they died of.")
     advice: str = Field(description="What to do.")
     note: Note | None
 

@@ -4,11 +4,12 @@ TABS: name, words, path, the key behind `g`, and which count of outbox.store.con
 """
 
 from receiver.console.page import Pages
-from receiver.console.pages import audit, audits, connections, dead, event, events, lanes, overview, syncs
+from receiver.console.pages import again, audit, audits, connections, dead, event, events, lanes, overview, syncs
 
 PAGES: tuple[Pages, ...] = (
     overview.SITE,
     events.SITE,
+    again.SITE,
     event.SITE,
     dead.SITE,
     lanes.SITE,

@@ -1,6 +1,8 @@
 """The pages of events, dead letters, plans and lanes: what they show, and that each act does what it says."""
 
+import json
 import re
+from html import unescape
 
 from outbox import Event
 from outbox.testing import Drain, Postroom
@@ -25,6 +27,53 @@ async def test_events_are_listed_filtered_and_downloaded(postroom: Postroom) -> 
     assert [line.partition(",")[0] for line in csv.split()] == ["id", str(second)]
     assert "No event matches this filter in the last 24h" in nothing.replace("1 ", "")
     assert "The sender may never have sent it" in nothing
+
+
+async def test_the_list_is_paged_both_ways_and_sorted_by_its_links(postroom: Postroom) -> None:
+    known = [(await put(postroom, f"chair:{n}"))[0] for n in range(45)]
+    newest_first = known[::-1]
+
+    def shown(html: str) -> list[int]:
+        return [int(found) for found in re.findall(r'aria-label="Open #(\d+)"', html)]
+
+    def link(html: str, said: str) -> str:
+        found = re.search(rf'<a href="([^"]+)"[^>]*>{said}</a>', html)
+        assert found is not None, said
+        return unescape(found[1])
+
+    async with looking(postroom) as visitor:
+        first = (await visitor.get("/console/events?n=20")).text
+        second = (await visitor.get(link(first, "Older"))).text
+        third = (await visitor.get(link(second, "Older"))).text
+        back = (await visitor.get(link(third, "Newer"))).text
+        oldest = (await visitor.get(link(first, "Staged"))).text
+        onward = (await visitor.get(link(oldest, "Newer"))).text
+    assert [shown(one) for one in (first, second, third)] == [newest_first[:20], newest_first[20:40], newest_first[40:]]
+    assert shown(back) == newest_first[20:40]
+    assert [shown(one) for one in (oldest, onward)] == [known[:20], known[20:40]]
+    assert ">Older</a>" not in third
+    assert ">Newer</a>" not in first
+
+
+async def test_what_a_filter_finds_is_counted_and_then_replayed_once(postroom: Postroom, drain: Drain) -> None:
+    await stage_all(postroom, *(Event("test.unheard", {"n": n}) for n in range(3)), Event("test.phone", {}))
+    await drain(DYING)
+    async with operating(postroom) as visitor:
+        asked = await visitor.get("/console/events/again?kind=test.unheard")
+        later = await stage_all(postroom, Event("test.unheard", {"n": 4}))
+        await drain(DYING)
+        fields = dict(re.findall(r'name="(query|ceiling|count|all|form)" value="([^"]*)"', asked.text.partition("/console/acts/again")[2]))
+        done = await visitor.send("/console/acts/again", {name: unescape(value) for name, value in fields.items()})
+        said = await visitor.page(done.headers["location"])
+        by_hand = await visitor.act("/console/acts/again", event=str(later[0]))
+    assert "Replay 3 events" in words(asked.text)
+    assert "no route: skipped again" in words(asked.text)
+    assert "Replayed 3 of 3." in said
+    assert by_hand.status_code == 303
+    assert await postroom.totals() == {"accepted": 5, "pending": 4, "done": 0, "skipped": 0, "dead": 1}
+    noted = await postroom.rows("select target, result from outbox.audit where what = 'replay many' order by id")
+    assert "kind=test.unheard" in noted[0]["target"]
+    assert [json.loads(row["result"]) for row in noted] == [{"of": 3, "replayed": 3}, {"of": 1, "replayed": 1}]
 
 
 async def test_an_event_says_why_and_a_viewer_sees_masks(postroom: Postroom) -> None:

@@ -4,8 +4,10 @@ The small size holds the plans to their bounds. The long one fills a million eve
 that looks at a clock: every page is to be answered in 200 ms, and a look that misses its index takes seconds.
 """
 
+import json
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -113,8 +115,8 @@ async def test_no_look_reads_a_table_of_events_from_end_to_end(quiet: Postroom) 
     newest = await quiet.value("select max(id) from outbox.events where kind <> 'held'")
     highest = 2**63 - 1
     statements: dict[tuple[str, str], tuple[object, ...]] = {
-        ("search", "fitting"): (None, highest, 0, 500, None, ["never"], None, None, None, None, None, 50),
-        ("search", "candidates"): (highest, 0, 500, False, None, False, ["s"], True),
+        ("search", "fitting"): (None, highest, 0, 500, None, ["never"], None, None, None, None, None, 50, False),
+        ("search", "candidates"): (highest, 0, 500, False, None, False, ["s"], True, False),
         ("search", "first_since"): ("2020-01-01T00:00:00Z",),
         ("search", "newer"): (newest, 500),
         ("events", "one"): (newest,),
@@ -126,3 +128,24 @@ async def test_no_look_reads_a_table_of_events_from_end_to_end(quiet: Postroom) 
         for statement, values in statements.items():
             explained = await looking.explain(statement, *values)
             assert explained.rows() <= 5_000, f"{statement}\n{explained.text()}"
+
+
+async def test_late_retries_do_not_make_a_look_up_read_the_whole_day(quiet: Postroom) -> None:
+    """Every fiftieth attempt is that of a far older event."""
+    first = await quiet.value("select outbox.first_id((now() at time zone 'UTC')::date)")
+    await quiet.pool.execute(
+        """insert into outbox.attempts (event_id, started_at, owner, attempt, took_ms, outcome, note)
+           select $1::bigint + n - case when n % 50 = 0 then least(n - 1, 30000) else 0 end, now(), 1, 1, 5, 'd', repeat('x', 60)
+           from generate_series(1, 60000) n""",
+        first,
+    )
+    await quiet.pool.execute("vacuum analyze outbox.attempts")
+    plan = json.loads(
+        await quiet.value(f"explain (analyze, format json) select from outbox.attempts where event_id = any ('{{{first + 40001}}}')")
+    )
+    pages = await quiet.value("select sum(pg_relation_size(relid))::int / 8192 from pg_partition_tree('outbox.attempts')")
+    assert 0 < lossy_pages(plan[0]["Plan"]) < pages / 5, plan
+
+
+def lossy_pages(node: dict[str, Any]) -> int:
+    return int(node.get("Lossy Heap Blocks", 0)) + sum(lossy_pages(one) for one in node.get("Plans", ()))

@@ -67,6 +67,17 @@ async def test_pages_go_on_below_the_last_and_show_each_event_once(postroom: Pos
     assert seen == staged[::-1]
 
 
+async def test_pages_also_go_upward_from_the_oldest(postroom: Postroom) -> None:
+    known = [(await put(postroom, lane))[0] for lane in ("a", "b", "a", "b", "a")]
+    first = await search.find(postroom.pool, Wanted(), upward=True, limit=2)
+    second = await search.find(postroom.pool, Wanted(), upward=True, after=first.next_before, limit=2)
+    last = await search.find(postroom.pool, Wanted(), upward=True, after=second.next_before, limit=2)
+    assert (ids(first), ids(second), ids(last)) == (known[:2], known[2:4], known[4:])
+    assert last.next_before is None
+    assert ids(await search.find(postroom.pool, Wanted(lane="a"), upward=True, after=known[0])) == [known[2], known[4]]
+    assert ids(await search.find(postroom.pool, Wanted(states=["pending"]), upward=True, after=known[2], limit=1)) == [known[3]]
+
+
 async def test_a_key_leads_to_its_event_at_any_source_that_is_known(postroom: Postroom) -> None:
     event_id = await postroom.value("select outbox.stage('a', '{}', key => 'k-1')")
     assert ids(await search.find(postroom.pool, Wanted(key="k-1"), known_sources=["ghl", "app"])) == [event_id]

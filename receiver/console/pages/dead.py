@@ -2,33 +2,71 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from outbox import causes, operators
 from outbox.db import Record
-from outbox.store import dead, plans
+from outbox.store import audit, dead, plans, routes
 from outbox.store.dead import Filter
 from outbox.store.plans import Act as PlanAct
+from outbox.timeline import iso
+from outbox.verdict import Cause
+from receiver.console import charts
 from receiver.console.page import Act, Done, Form, Page, Pages, Visit, no_such
+from receiver.console.pages.events import SPANS, Since
 
 PATH, PLANS = "/console/dead", "/console/retries"
+MOST_GROUPS = 200
 TYPED_OVER = 1000  # a retry of more asks for the number; so does any discard of more than one
+
+
+class Sort(StrEnum):
+    """Which groups come first; the default is left out of the URL."""
+
+    LAST = "last"
+    FIRST = "first"
+    DEAD = "dead"
+
+
+ORDERS: Mapping[Sort, str] = {Sort.LAST: "last_at", Sort.FIRST: "first_at", Sort.DEAD: "dead"}
 
 
 async def read(visit: Visit) -> Mapping[str, Any]:
     """Causes, the newest death first."""
-    kind, destination, noted = visit.query.text("kind"), visit.query.text("dest"), visit.query.text("note")
-    found = await visit.panel("dead letters", causes.groups(visit.pool))
+    query = visit.query
+    kind, destination, noted = query.text("kind"), query.text("dest"), query.text("note")
+    cause, since, sort = query.choice("class", Cause), query.choice("since", Since) or Since.EVER, query.choice("sort", Sort) or Sort.LAST
+    span = SPANS[since]
+    earliest = None if span is None else iso(visit.now - span)
+    found = await visit.panel("dead letters", causes.groups(visit.pool, limit=MOST_GROUPS))
     every = found.value or []
     rows = [
         row
         for row in every
-        if kind in (None, row["kind"]) and destination in (None, row["destination"]) and (noted is None or row["note"] is not None)
+        if kind in (None, row["kind"])
+        and destination in (None, row["destination"])
+        and cause in (None, row["cause"])
+        and (noted is None or row["note"] is not None)
+        and (earliest is None or row["last_at"] >= earliest)
     ]
+    rows.sort(key=lambda row: row[ORDERS[sort]], reverse=True)
+    last = [] if every or found.problem else await audit.find(visit.pool, audit.Filter(what="retry"), limit=1)
     return {
         "found": found,
         "rows": rows,
         "total": sum(row["dead"] for row in every),
+        "groups": len(every),
+        "is_cut": len(every) == MOST_GROUPS,
+        "is_filtered": bool(kind or destination or noted or cause or earliest),
+        "spark": lambda row: charts.spark(row["last_24_hours"], each="hour"),
+        "causes": list(Cause),
+        "cause": cause,
+        "since": since,
+        "spans": list(Since),
+        "sort": sort,
+        "sorts": list(Sort),
+        "last_act": last[0] if last else None,
         "kinds": sorted({row["kind"] for row in every}),
         "destinations": sorted({row["destination"] for row in every if row["destination"]}),
         "kind": kind,
@@ -48,8 +86,11 @@ async def read_group(visit: Visit) -> Mapping[str, Any]:
     letters = await visit.panel("the letters", dead.find(visit.pool, Filter(group=name), before=before, limit=51))
     rows = (letters.value or [])[:50]
     path = f"{PATH}/{name}"
+    route = (await routes.every(visit.pool)).get(group["kind"])
     return {
         "group": group,
+        "spark": charts.spark(group["last_24_hours"], each="hour"),
+        "handler": route["handler"] if route else None,
         "letters": letters,
         "rows": rows,
         "moment": datetime.fromisoformat,
@@ -72,6 +113,7 @@ async def read_plan(visit: Visit) -> Mapping[str, Any]:
         "moment": datetime.fromisoformat,
         "why_not": f"{paused['name']} is paused; its events would only wait" if paused and plan["act"] == PlanAct.RETRY else None,
         "must_type": _must_type(plan),
+        "over": sum(number for said, number in plan["became"].items() if said not in ("waits", "under way")),
     }
 
 

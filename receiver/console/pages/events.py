@@ -2,13 +2,15 @@
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from outbox import finding
+from outbox.db import Record
 from outbox.event import Mark, State
+from outbox.finding import absence
 from outbox.store import find, routes, search
 from outbox.store.search import Found, Wanted
 from receiver.config import Role
@@ -40,6 +42,22 @@ class Since(StrEnum):
     EVER = "all"
 
 
+class Sort(StrEnum):
+    """Which come first; the default is left out of the URL."""
+
+    NEWEST = "newest"
+    OLDEST = "oldest"
+
+
+SETTLED = frozenset({"done", "skipped", "dead"})
+VIEWS: tuple[tuple[str, str], ...] = (
+    ("Dead", f"{PATH}?state=dead&since=all"),
+    ("Waiting for a retry", f"{PATH}?why=retry&since=all"),
+    ("Held by a destination", f"{PATH}?why=held&since=all"),
+    ("Running", f"{PATH}?why=running&since=all"),
+    ("Done in the last hour", f"{PATH}?state=done&since=1h"),
+    ("Skipped", f"{PATH}?state=skipped"),
+)
 SPANS: Mapping[Since, timedelta | None] = {
     Since.HOUR: timedelta(hours=1),
     Since.DAY: timedelta(hours=24),
@@ -49,37 +67,70 @@ SPANS: Mapping[Since, timedelta | None] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A page of the list: where it stands, and where newer and older ones are; None: there are none, or they are not known."""
+
+    rows: Sequence[Record]
+    newer: int | None
+    older: int | None
+    is_first: bool
+
+
 async def read(visit: Visit) -> Mapping[str, Any]:
     """A page of events, with how far was looked."""
-    query, since = visit.query, visit.query.choice("since", Since) or Since.DAY
+    query, since, sort = visit.query, visit.query.choice("since", Since) or Since.DAY, visit.query.choice("sort", Sort) or Sort.NEWEST
     known = await routes.every(visit.pool)
-    wanted, before = _wanted(visit, since, known), query.whole("before")
+    wanted, before, after = wanted_of(visit, since, known), query.whole("before"), query.whole("after")
     limit = query.whole("n", low=20, high=200) or 50
-    found = await visit.panel("events", search.find(visit.pool, wanted, before=before, limit=limit, known_sources=_sources(visit)))
+    upward = after is not None or (sort is Sort.OLDEST and before is None)
+    finding = search.find(visit.pool, wanted, before=before, after=after, upward=upward, limit=limit, known_sources=sources_of(visit))
+    found = await visit.panel("events", finding)
     page = found.value or Found()
+    leaf = _leaf(page, before=before, after=after, upward=upward)
     is_named = wanted.key is not None or wanted.lane is not None
     return {
         "found": found,
         "page": page,
-        "rows": page.rows,
+        "leaf": leaf,
+        "rows": leaf.rows if sort is Sort.NEWEST else leaf.rows[::-1],
+        "upward": upward,
+        "sort": sort,
+        "settled": SETTLED,
         "wanted": wanted,
         "since": since,
         "spans": list(Since),
         "states": list(State),
         "marks": list(Mark),
         "kinds": sorted(known),
+        "to": {kind: row["destination"] for kind, row in known.items()},
         "destinations": sorted({row["destination"] for row in known.values() if row["destination"]}),
         "destination": query.text("dest"),
-        "chips": _chips(visit),
-        "older": query.url(PATH, before=page.next_before) if page.next_before else None,
-        "newest": query.url(PATH, before=None) if before else None,
-        "csv": query.url(f"{PATH}.csv", before=None),
+        "sources": sources_of(visit),
+        "chips": chips_of(visit),
+        "views": VIEWS,
+        "newer": query.url(PATH, before=None, after=leaf.newer) if leaf.newer else None,
+        "older": query.url(PATH, after=None, before=leaf.older) if leaf.older else None,
+        "first": None if leaf.is_first else query.url(PATH, before=None, after=None),
+        "by_time": query.url(PATH, before=None, after=None, sort=Sort.OLDEST if sort is Sort.NEWEST else None),
+        "csv": query.url(f"{PATH}.csv", before=None, after=None),
+        "all_of_it": query.url(f"{PATH}/again", before=None, after=None, sort=None, n=None),
         "moment": datetime.fromisoformat,
-        "absence": await finding.absence(visit.pool) if is_named and not page.rows and found.value is not None else None,
+        "absence": await absence(visit.pool) if is_named and not page.rows and found.value is not None else None,
     }
 
 
-def _wanted(visit: Visit, since: Since, known: Mapping[str, Any]) -> Wanted:
+def _leaf(page: Found, *, before: int | None, after: int | None, upward: bool) -> Leaf:
+    """The rows newest first, whichever way they were looked for."""
+    rows = page.rows[::-1] if upward else page.rows
+    beyond = page.next_before
+    newest, oldest = (rows[0]["id"], rows[-1]["id"]) if rows else (after, before)
+    newer = beyond if upward else newest if before is not None else None
+    older = (oldest if after is not None else None) if upward else beyond
+    return Leaf(rows, newer, older, is_first=before is None and after is None)
+
+
+def wanted_of(visit: Visit, since: Since, known: Mapping[str, Any]) -> Wanted:
     query, span = visit.query, SPANS[since]
     kinds, destination = query.many("kind"), query.text("dest")
     if destination is not None:
@@ -99,7 +150,7 @@ def _wanted(visit: Visit, since: Since, known: Mapping[str, Any]) -> Wanted:
     )
 
 
-def _chips(visit: Visit) -> list[tuple[str, str]]:
+def chips_of(visit: Visit) -> list[tuple[str, str]]:
     """Each filter in force, with the page without it."""
     return [
         (f"{said}: {', '.join(values)}", visit.query.url(PATH, without=[name, "before"]))
@@ -108,14 +159,14 @@ def _chips(visit: Visit) -> list[tuple[str, str]]:
     ]
 
 
-def _sources(visit: Visit) -> list[str]:
+def sources_of(visit: Visit) -> list[str]:
     return sorted({"app", *(door.source.name for door in visit.desk.webhooks.doors.values())})
 
 
 async def download(visit: Visit) -> tuple[str, bytes]:
     """What the filters find, without payloads. A cell that a spreadsheet would run as a formula gets an apostrophe."""
-    wanted = _wanted(visit, visit.query.choice("since", Since) or Since.DAY, await routes.every(visit.pool))
-    found = await search.find(visit.pool, wanted, limit=MOST_IN_CSV, known_sources=_sources(visit))
+    wanted = wanted_of(visit, visit.query.choice("since", Since) or Since.DAY, await routes.every(visit.pool))
+    found = await search.find(visit.pool, wanted, limit=MOST_IN_CSV, known_sources=sources_of(visit))
     columns = ("id", "staged_at", "source", "kind", "key", "lane", "state", "why", "attempts", "changed_at")
     text = io.StringIO()
     writer = csv.writer(text)
@@ -134,7 +185,7 @@ def _cell(value: object) -> object:
 
 async def lead(visit: Visit, form: Form) -> Done:
     """Find: what was typed is in no URL, only where it leads."""
-    led = await find.lead(visit.pool, form.needed("text", most=400), known_sources=_sources(visit))
+    led = await find.lead(visit.pool, form.needed("text", most=400), known_sources=sources_of(visit))
     if led.ids:
         return Done("Found.", f"{PATH}/{led.ids[0]}")
     if (lane := next((lane for lane in led.lanes if lane.newest is not None), None)) is not None:

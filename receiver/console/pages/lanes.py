@@ -8,12 +8,15 @@ from urllib.parse import quote
 
 from outbox import operators
 from outbox.db import Record
-from outbox.store import acts, events, lanes, search
+from outbox.store import acts, destinations, events, find, lanes, minutes, routes, search
 from outbox.store.search import Found, Wanted
-from receiver.console.page import Act, Done, Form, Page, Pages, Visit
+from receiver.console.page import Act, Done, Form, Page, Pages, Visit, no_such
+from receiver.console.pages.event import in_ghl
 
 PATH = "/console/lanes"
-MOST_LANES = 200
+DAY_S = 86_400.0
+MOST_LANES = 50  # a page; what holds each is looked up
+RUNS_LONG_S = 60.0
 
 
 class Which(StrEnum):
@@ -36,14 +39,27 @@ async def read(visit: Visit) -> Mapping[str, Any]:
     """Lanes that are not free, the longest held first."""
     query = visit.query
     which, marks = query.choice("show", Which) or Which.HELD, query.choices("why", Mark)
-    kinds, over_m = query.many("kind"), query.whole("over", low=1, high=100_000)
-    found = await visit.panel("lanes", lanes.blocked(visit.pool, limit=MOST_LANES, waiting_only=which is Which.HELD))
+    kinds, over_m, above = query.many("kind"), query.whole("over", low=1, high=100_000), query.whole("after") or 0
+    reading = lanes.blocked(visit.pool, above=above, limit=MOST_LANES + 1, waiting_only=which is Which.HELD)
+    found = await visit.panel("lanes", reading)
     latest = visit.now - timedelta(minutes=over_m) if over_m else None
-    rows = [row for row in found.value or [] if _fits(row, marks, kinds, latest)]
+    looked = (found.value or [])[:MOST_LANES]
+    rows = [row for row in looked if _fits(row, marks, kinds, latest)]
+    standing = await visit.panel("the destinations", destinations.every(visit.pool))
+    busy = None if looked or found.problem else await visit.panel("the last day", minutes.accepted(visit.pool, within_s=DAY_S))
     return {
         "found": found,
         "rows": sorted(rows, key=lambda row: row["since"]),
-        "is_cut": len(found.value or []) == MOST_LANES,
+        "next": query.url(PATH, after=looked[-1]["event_id"]) if len(found.value or []) > MOST_LANES else None,
+        "first": query.url(PATH, after=None) if above else None,
+        "looked": len(looked),
+        "stopped": {row["name"]: row for row in standing.value or [] if row["state"] != "flowing"},
+        "standing": standing,
+        "kinds": kinds,
+        "known": sorted(await routes.every(visit.pool)),
+        "accepted": None if busy is None else busy.value,
+        "runs_long_s": RUNS_LONG_S,
+        "destination_of": _destination,
         "which": which,
         "marks": list(Mark),
         "chosen": marks,
@@ -51,6 +67,11 @@ async def read(visit: Visit) -> Mapping[str, Any]:
         "is_filtered": bool(marks or kinds or over_m),
         "path_of": path_of,
     }
+
+
+def _destination(why: str) -> str | None:
+    """The destination that a lane is held for."""
+    return why.removeprefix(lanes.HELD) if why.startswith(lanes.HELD) else None
 
 
 def _fits(row: Record, marks: list[Mark], kinds: list[str], latest: datetime | None) -> bool:
@@ -64,12 +85,17 @@ def path_of(lane: str) -> str:
 
 async def read_one(visit: Visit) -> Mapping[str, Any]:
     """A lane's events, newest first, its head marked."""
-    lane, before = visit.query.text("lane") or "", visit.query.whole("before")
+    lane, before = visit.query.text("lane"), visit.query.whole("before")
+    if lane is None:
+        raise no_such("The address names no lane. All lanes are under Lanes.")
     found = await visit.panel("the lane's events", search.find(visit.pool, Wanted(lane=lane), before=before))
     head = await acts.head(visit.pool, lane)
     page = found.value or Found()
+    about = await visit.panel("what it is about", find.thing(visit.pool, lane, contact_id=None))
     return {
         "lane": lane,
+        "about": about,
+        "in_ghl": in_ghl(about.value) if about.value is not None else None,
         "found": found,
         "rows": page.rows,
         "head": None if head is None else await events.one(visit.pool, head),
