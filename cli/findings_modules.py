@@ -1,5 +1,8 @@
 """What `postroom doctor` finds in modules of the user's own: what each adds, or why it cannot be used."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from cli import own_modules
 from cli.findings import AllSettings, Finding, fine, off, wrong
 from cli.output import count
@@ -18,5 +21,9 @@ def _about(one: Own) -> list[Finding]:
     area = f"module {one.name}"
     if one.faults:
         return [wrong(area, fault, f"Mend it, or take it out of {one.named_by}: no dispatcher starts with it.") for fault in one.faults]
-    adds = [count(len(one.routes), "route"), *([", ".join(one.clients)] if one.clients else [])]
-    return [fine(area, f"named by {one.named_by}: {'; '.join(adds)} ({', '.join(sorted(one.routes))})")]
+    adds = [f"{count(len(there), noun)} ({', '.join(sorted(there))})" for noun, there in _of(one).items() if there]
+    return [fine(area, f"named by {one.named_by}: {'; '.join(adds) or 'nothing'}")]
+
+
+def _of(one: Own) -> dict[str, Mapping[str, Any]]:
+    return {"route": one.routes, "sync": one.syncs, "client": one.clients}

@@ -23,7 +23,9 @@ def found(settings: DispatcherSettings) -> tuple[Own, ...]:
 def destinations() -> set[str]:
     """Whom they write to."""
     every = found(DispatcherSettings.read())
-    return {name for one in every for name in (*one.clients, *(route.destination for route in one.routes.values())) if name is not None}
+    asked = {route.destination for one in every for route in one.routes.values()}
+    asked |= {sync.destination for one in every for sync in one.syncs.values()}
+    return {name for one in every for name in one.clients} | {name for name in asked if name is not None}
 
 
 def _find_here() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any, Final
 
@@ -20,6 +21,7 @@ from dispatcher.modules import Loaded
 from dispatcher.schedule import Schedule
 from dispatcher.services import services
 from dispatcher.solo import work_on
+from dispatcher.syncs.base import Sync
 from dispatcher.syncs.table import SYNCS
 from outbox import db, sync_facts
 from outbox.config import DatabaseSettings
@@ -33,7 +35,7 @@ WAITS_S = 20.0  # so long it is watched while its event waits (its destination i
 DAY: Final = re.compile(r"\d{4}-\d\d-\d\d|\d{8}")
 Span = tuple[datetime, datetime]
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help=f"One of: {', '.join(SYNCS)}.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help=f"One of: {', '.join(SYNCS)}, or of a module of your own.")]
 
 
 def command(
@@ -66,10 +68,10 @@ def command(
     """
     if full and hours_back is not None:
         raise Usage("--full takes all of it: leave out --hours-back.")
-    span = _span(name, since, until, is_else=full or hours_back is not None)
-    type_ = "full" if full else "incremental" if span is None else RANGE
     settings, own = DatabaseSettings.read(), DispatcherSettings.read()
     loaded = own_modules.loaded(own)
+    span = _span(loaded.syncs, name, since, until, is_else=full or hours_back is not None)
+    type_ = "full" if full else "incremental" if span is None else RANGE
     running.configure_log(settings, quiet=True)
     with database(settings) as dsn:
         found = running.run(_run(dsn, settings, own, loaded, name, type_, hours_back, dry_run, span=span, quiet=as_json))
@@ -78,14 +80,14 @@ def command(
         raise typer.Exit(Code.FAILED)
 
 
-def _span(name: str, since: str | None, until: str | None, *, is_else: bool) -> Span | None:
+def _span(table: Mapping[str, Sync], name: str, since: str | None, until: str | None, *, is_else: bool) -> Span | None:
     """Of a sync over a range; None: it is not one. A day counts to its end."""
-    sync = SYNCS.get(name)
+    sync = table.get(name)
     takes_one = sync is not None and RANGE in sync.types
     if since is None and until is None and not (takes_one and not is_else):
         return None
     if sync is not None and not takes_one:
-        those = ", ".join(one.name for one in SYNCS.values() if RANGE in one.types)
+        those = ", ".join(one.name for one in table.values() if RANGE in one.types)
         raise Usage(f"{name} takes no range; --from and --to are for {those}.")
     if is_else:
         raise Usage("--from and --to say what is taken: leave out --full and --hours-back.")
@@ -114,8 +116,8 @@ async def _run(
 ) -> dict[str, Any]:
     async with opened(dsn) as pool, services(dsn, own, sealer=kept.sealer(settings), own=loaded.clients) as shared:
         if not await workers.alive(pool):
-            await Schedule(shared, SYNCS).register()  # nobody else says what there is
-        run_id = await _ask(pool, name, type_, hours_back, dry_run, span=span)
+            await Schedule(shared, loaded.syncs).register()  # nobody else says what there is
+        run_id = await _ask(pool, name, type_, hours_back, dry_run, span=span, there=loaded.syncs)
         stop = asyncio.Event()
 
         async def is_over() -> bool:
@@ -137,14 +139,14 @@ async def _run(
         return sync_facts.run(row)
 
 
-async def _ask(pool: Pool, name: str, type_: str, hours_back: int | None, dry_run: bool, *, span: Span | None) -> int:
+async def _ask(pool: Pool, name: str, type_: str, hours_back: int | None, dry_run: bool, *, span: Span | None, there: Iterable[str]) -> int:
     async with db.transaction(pool) as connection:
         try:
             asked = await runs.ask(
                 connection, name, type_, trigger=Trigger.MANUAL, by=operator(), hours_back=hours_back, dry_run=dry_run, span=span
             )
         except (UnknownSync, UnknownType) as problem:
-            raise Usage(f"{problem} There are: {', '.join(SYNCS)}.") from None
+            raise Usage(f"{problem} There are: {', '.join(there)}.") from None
         except WrongRange as problem:
             raise Usage(str(problem)) from None
         assert asked is not None  # its key is fresh

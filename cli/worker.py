@@ -41,5 +41,7 @@ async def _work(dsn: str, settings: DatabaseSettings, own: DispatcherSettings, l
         unsaid.append(False)
 
     async with services(dsn, own, sealer=kept.sealer(settings), own=loaded.clients) as shared:
-        made = Dispatcher(dsn, shared, loaded.routes, direct_dsn=direct(settings, dsn), keep_days=settings.retention_days)
+        made = Dispatcher(
+            dsn, shared, loaded.routes, direct_dsn=direct(settings, dsn), keep_days=settings.retention_days, syncs=loaded.syncs
+        )
         await made.run(stop, ready=ready)

@@ -1,12 +1,13 @@
-"""Modules of the user's own: the routes and clients that they add to ours. Owns finding, importing and checking them.
+"""Modules of the user's own: the routes, syncs and clients that they add to ours. Owns finding, importing and checking them.
 
 A module is named by POSTROOM_MODULES, or by an installed package (entry point group `postroom.modules`). It has
 
     ROUTES    kind -> Route, as in dispatcher/routes.py
+    SYNCS     a list of Sync, as in dispatcher/syncs/table.py; one of the two may be left out
     CLIENTS   destination -> a function that opens its client for the life of the process; may be left out
 
-Nothing of ours is replaced: a kind or a destination that is taken is a fault. With any fault nothing is loaded, because a dispatcher
-without a route that it should have would settle that route's events as skipped.
+Nothing of ours is replaced: a kind, a sync or a destination that is taken is a fault. With any fault nothing is loaded, because a
+dispatcher without a route that it should have would settle that route's events as skipped.
 """
 
 import importlib
@@ -21,8 +22,10 @@ from types import ModuleType
 from typing import Any
 
 from dispatcher.context import BUILT_IN
-from dispatcher.routes import ROUTES, Route
+from dispatcher.routes import ROUTES, Route, sync_routes
 from dispatcher.services import OpenClient
+from dispatcher.syncs.base import Default, Sync
+from dispatcher.syncs.table import SYNCS
 from outbox.errors import ConfigError
 from outbox.event import KIND
 from outbox.log import scrub
@@ -30,6 +33,7 @@ from outbox.log import scrub
 GROUP = "postroom.modules"
 VARIABLE = "POSTROOM_MODULES"
 DESTINATION = re.compile(r"[a-z][a-z0-9_-]{0,59}")
+NAME = re.compile(r"[a-z][a-z0-9-]{0,59}")
 MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
@@ -41,29 +45,32 @@ class Own:
     named_by: str
     routes: Mapping[str, Route] = field(default_factory=dict)
     clients: Mapping[str, OpenClient] = field(default_factory=dict)
+    syncs: Mapping[str, Sync] = field(default_factory=dict)
     faults: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a process works with: our routes and those of the modules."""
+    """What a process works with: our routes and syncs, and those of the modules. `routes` has the runs of the syncs, too."""
 
     routes: Mapping[str, Route]
+    syncs: Mapping[str, Sync]
     clients: Mapping[str, OpenClient]
     modules: tuple[Own, ...]
 
 
 def load(names: Collection[str], *, installed: Collection[EntryPoint] | None = None) -> Loaded:
-    """Our routes, and those of the named and of the installed modules. Raises ConfigError that lists every fault of every module."""
+    """What is ours, and what the named and the installed modules add. Raises ConfigError that lists every fault of every module."""
     modules = look(names, installed=installed)
     faults = [f"  {one.name} (named by {one.named_by}) {fault}" for one in modules for fault in one.faults]
     if faults:
         raise ConfigError("These modules of your own cannot be used:\n" + "\n".join(faults))
-    routes, clients = dict(ROUTES), dict[str, OpenClient]()
+    routes, syncs, clients = dict(ROUTES), dict(SYNCS), dict[str, OpenClient]()
     for one in modules:
-        routes |= one.routes
+        routes |= {**one.routes, **sync_routes(one.syncs)}
+        syncs |= one.syncs
         clients |= one.clients
-    return Loaded(routes, clients, modules)
+    return Loaded(routes, syncs, clients, modules)
 
 
 def look(names: Collection[str], *, installed: Collection[EntryPoint] | None = None) -> tuple[Own, ...]:
@@ -76,7 +83,7 @@ def look(names: Collection[str], *, installed: Collection[EntryPoint] | None = N
     found: list[Own] = []
     for name, named_by in wanted.items():
         own = _one(name, named_by, kinds, destinations)
-        kinds |= dict.fromkeys(own.routes, name)
+        kinds |= dict.fromkeys((*own.routes, *sync_routes(own.syncs)), name)
         destinations |= dict.fromkeys(own.clients, name)
         found.append(own)
     return tuple(found)
@@ -86,9 +93,13 @@ def _one(name: str, named_by: str, kinds: Mapping[str, str], destinations: Mappi
     module = _imported(name)
     if isinstance(module, str):
         return Own(name, named_by, faults=(module,))
-    routes, clients = getattr(module, "ROUTES", None), getattr(module, "CLIENTS", {})
-    faults = [*_faults_of_routes(routes, kinds), *_faults_of_clients(clients, destinations)]
-    return Own(name, named_by, faults=tuple(faults)) if faults else Own(name, named_by, dict(routes or {}), dict(clients))
+    routes, syncs, clients = getattr(module, "ROUTES", {}), getattr(module, "SYNCS", ()), getattr(module, "CLIENTS", {})
+    faults = [*_faults_of_routes(routes, kinds), *_faults_of_syncs(syncs, kinds), *_faults_of_clients(clients, destinations)]
+    if not hasattr(module, "ROUTES") and not hasattr(module, "SYNCS"):
+        faults = ["has neither ROUTES, a dict of kind to Route, nor SYNCS, a list of Sync"]
+    if faults:
+        return Own(name, named_by, faults=tuple(faults))
+    return Own(name, named_by, dict(routes), dict(clients), {sync.name: sync for sync in syncs})
 
 
 def _imported(name: str) -> ModuleType | str:
@@ -105,7 +116,7 @@ def _imported(name: str) -> ModuleType | str:
 
 def _faults_of_routes(routes: Any, kinds: Mapping[str, str]) -> Iterator[str]:
     if not isinstance(routes, Mapping):
-        yield "has no ROUTES, a dict of kind to Route"
+        yield "has ROUTES that is no dict of kind to Route"
         return
     for kind, route in routes.items():
         if not isinstance(kind, str) or not KIND.fullmatch(kind):
@@ -130,12 +141,55 @@ def _fault_of_route(route: Any) -> str | None:
         inspect.signature(handler).bind(None, None)
     except TypeError:
         return f"{called}{inspect.signature(handler)}, which does not take (event, ctx)"
-    if route.destination is not None and not DESTINATION.fullmatch(str(route.destination)):
-        return f"the destination {str(route.destination)[:60]!r}, which is no lower-case word"
-    deadline: Any = route.deadline_s
+    return _fault_of_terms(route, called)
+
+
+def _fault_of_terms(one: Route | Sync, called: str) -> str | None:
+    """Of what a route and a sync have in common."""
+    if one.destination is not None and not DESTINATION.fullmatch(str(one.destination)):
+        return f"the destination {str(one.destination)[:60]!r}, which is no lower-case word"
+    deadline: Any = one.deadline_s
     if not isinstance(deadline, int | float) or not 0 < deadline < float("inf"):
         return f"{called} with the deadline {deadline!r}, which is no number of seconds"
     return None
+
+
+def _faults_of_syncs(syncs: Any, kinds: Mapping[str, str]) -> Iterator[str]:
+    if not isinstance(syncs, list | tuple):
+        yield "has SYNCS that is no list of Sync"
+        return
+    taken = dict(kinds)
+    for sync in syncs:
+        if not isinstance(sync, Sync):
+            yield f"has a {type(sync).__name__} among its SYNCS, not a Sync(name=…, run=…, types=…)"
+        elif not NAME.fullmatch(str(sync.name)):
+            yield f"has the sync {str(sync.name)[:60]!r}, whose name is no lower-case word with dashes"
+        elif (owner := taken.get(f"sync.{sync.name}")) is not None:
+            yield f"has the sync {sync.name}, whose name is taken by {owner}"
+        elif (fault := _fault_of_sync(sync)) is not None:
+            yield f"has the sync {sync.name} with {fault}"
+        else:
+            taken[f"sync.{sync.name}"] = "itself"
+
+
+def _fault_of_sync(sync: Sync) -> str | None:
+    run: Any = sync.run  # what the types promise is what is checked here
+    called = getattr(run, "__qualname__", type(run).__name__)
+    if not inspect.iscoroutinefunction(run) and not inspect.iscoroutinefunction(getattr(run, "__call__", None)):  # noqa: B004 -- of an object
+        return f"{called}, which is not async: async def {called}(run: Run) -> None"
+    try:
+        inspect.signature(run).bind(None)
+    except TypeError:
+        return f"{called}{inspect.signature(run)}, which does not take (run)"
+    types: Any = sync.types
+    if not isinstance(types, list | tuple) or not types or not all(isinstance(one, str) and NAME.fullmatch(one) for one in types):
+        return f"the types {str(types)[:60]}, which are no list of lower-case words such as incremental and full"
+    for type_, default in sync.schedules.items():
+        if type_ not in types or not isinstance(default, Default):
+            return f"a schedule for {str(type_)[:40]!r}, which is none of its types or no Default(cadence)"
+    if sync.is_per_account:
+        return "a sync for each account, which only Postroom's own can be"
+    return _fault_of_terms(sync, called)
 
 
 def _faults_of_clients(clients: Any, destinations: Mapping[str, str]) -> Iterator[str]:

@@ -197,7 +197,7 @@ def drain(postroom: Postroom) -> Drain:
         loaded = load(settings.modules, installed=())
         async with services(postroom.dsn, settings, own=loaded.clients) as shared:
             stop = Stop()
-            dispatcher = asyncio.create_task(Dispatcher(postroom.dsn, shared, routes or loaded.routes).run(stop))
+            dispatcher = asyncio.create_task(Dispatcher(postroom.dsn, shared, routes or loaded.routes, syncs=loaded.syncs).run(stop))
             try:
                 async with asyncio.timeout(timeout_s):
                     while await _is_busy(postroom, hurry=hurry):
@@ -208,6 +208,37 @@ def drain(postroom: Postroom) -> Drain:
                 stop.ask()
                 await dispatcher
         return await postroom.totals()
+
+    return run
+
+
+Pull = Callable[..., Awaitable[dict[str, Any]]]
+
+
+@pytest.fixture
+def pull(postroom: Postroom, drain: Drain) -> Pull:
+    """`await pull("prices", settings=…)`: one run of a sync, ours or of a module that the settings name; returns its end and its counts.
+
+    `type_` is incremental where nothing else is said; `dry_run=True` counts and changes nothing.
+    """
+
+    async def run(name: str, type_: str = "incremental", *, settings: "DispatcherSettings", dry_run: bool = False) -> dict[str, Any]:
+        from dispatcher.modules import load
+        from dispatcher.schedule import Schedule
+        from dispatcher.services import services
+        from outbox import sync_facts
+        from outbox.store import runs
+
+        loaded = load(settings.modules, installed=())
+        async with services(postroom.dsn, settings, own=loaded.clients) as shared:
+            await Schedule(shared, loaded.syncs).register()
+        async with db.transaction(postroom.pool) as connection:
+            asked = await runs.ask(connection, name, type_, trigger=runs.Trigger.MANUAL, by="a test", dry_run=dry_run)
+        assert asked is not None  # its key is fresh
+        await drain(settings=settings)
+        row = await runs.one(postroom.pool, asked.id)
+        assert row is not None
+        return sync_facts.run(row)
 
     return run
 

@@ -20,9 +20,10 @@ import dispatcher
 from dispatcher import handling
 from dispatcher.config import DispatcherSettings
 from dispatcher.modules import GROUP, load, look
+from outbox import sync_facts
 from outbox.kinds import ContactChange
 from outbox.store import contacts, wanted
-from outbox.testing import Drain, Postroom
+from outbox.testing import Drain, Postroom, Pull
 from simulators import samples
 from simulators.ghl import GhlSimulator
 from simulators.serving import serve
@@ -37,12 +38,13 @@ Ghl = tuple[GhlSimulator, str]
 
 @pytest.fixture(autouse=True)
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The two modules of the page, where Python finds them."""
+    """The modules of the page, where Python finds them."""
     (tmp_path / "benefits.py").write_text(EXAMPLES["module"])
     (tmp_path / "welcome.py").write_text(EXAMPLES["client"])
+    (tmp_path / "prices.py").write_text(EXAMPLES["sync"])
     monkeypatch.syspath_prepend(tmp_path)
     yield
-    for name in ("benefits", "welcome"):
+    for name in ("benefits", "welcome", "prices"):
         sys.modules.pop(name, None)
 
 
@@ -64,7 +66,7 @@ async def benefits(shop: Postroom) -> list[Any]:
 
 
 def test_every_block_of_code_is_an_example() -> None:
-    assert len(EXAMPLES) == len(re.findall(r"^```(\w+)$", PAGE, re.MULTILINE)) == 8
+    assert len(EXAMPLES) == len(re.findall(r"^```(\w+)$", PAGE, re.MULTILINE)) == 10
 
 
 async def test_tags_grant_and_revoke_benefits(shop: Postroom, drain: Drain, simulated: DispatcherSettings, ghl: Ghl) -> None:
@@ -167,6 +169,30 @@ async def test_without_an_address_the_mails_wait(postroom: Postroom, drain: Drai
     assert [event["why"] for event in await postroom.staged()] == ["held for mailer"]
 
 
+async def test_the_sync_example_keeps_the_prices_in_step(postroom: Postroom, pull: Pull, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed: dict[str, Any] = {"apron": 900, "brush": 250, "cape": 1200}
+
+    async def prices(request: Request) -> Response:
+        after = request.query_params["after"]
+        there = [{"item": item, "cents": cents} for item, cents in sorted(listed.items()) if item > after][:2]
+        return JSONResponse({"items": there})
+
+    await postroom.pool.execute("drop table if exists prices;" + EXAMPLES["prices table"])
+    settings = with_module(DispatcherSettings.model_construct(), "prices")
+    async with serve(Starlette(routes=[Path_("/prices", prices)])) as running:
+        monkeypatch.setenv("SUPPLIER_URL", running.base_url)
+        first = await pull("prices", settings=settings)
+        assert (first["state"], first["counts"]["created"], first["pages"]) == ("done", 3, 2)
+        listed |= {"brush": 300, "cape": "soon"}
+        second = await pull("prices", "full", settings=settings)
+        assert (second["counts"]["updated"], second["counts"]["unchanged"], second["errors_by"]) == (1, 1, {"validation": 1})
+    assert await postroom.value("select sum(cents) from prices") == 900 + 300 + 1200
+    facts = await sync_facts.one(postroom.pool, "prices")
+    assert facts is not None
+    assert (facts["destination"], facts["light"], [one["zone"] for one in facts["schedules"]]) == ("supplier", "green", ["Europe/Vienna"])
+    await postroom.pool.execute("drop table prices")
+
+
 def test_the_package_example_is_found_by_its_entry_point() -> None:
     [(name, value)] = tomllib.loads(EXAMPLES["package"])["project"]["entry-points"][GROUP].items()
     [own] = look((), installed=[EntryPoint(name=name, value=value, group=GROUP)])
@@ -176,7 +202,7 @@ def test_the_package_example_is_found_by_its_entry_point() -> None:
 
 
 def test_what_the_page_imports_is_what_is_promised() -> None:
-    trees = [ast.walk(ast.parse(EXAMPLES[name])) for name in ("module", "client", "test")]
+    trees = [ast.walk(ast.parse(EXAMPLES[name])) for name in ("module", "client", "sync", "test")]
     imports = [node for tree in trees for node in tree if isinstance(node, ast.ImportFrom)]
     ours = {node.module: [alias.name for alias in node.names] for node in imports if str(node.module).startswith(("dispatcher", "outbox"))}
     assert ours.keys() == {"dispatcher.handling", "outbox"}

@@ -12,6 +12,7 @@ from dispatcher.config import DispatcherSettings
 from dispatcher.modules import GROUP, load, look
 from dispatcher.routes import ROUTES
 from dispatcher.services import services
+from dispatcher.syncs.table import SYNCS
 from outbox import ConfigError, Event
 from outbox.testing import Drain, Postroom
 from tests.dispatcher.handling import fate
@@ -22,6 +23,12 @@ from dispatcher.handling import Done, Route
 async def greet(event, ctx):
     return Done()
 ROUTES = {"salon.booked": Route(greet)}
+"""
+SYNC = """
+from dispatcher.handling import Default, Every, Sync
+async def pull(run):
+    return
+SYNCS = [Sync(name="rates", run=pull, types=('full',), schedules={'full': Default(Every(60))})]
 """
 Write = Callable[[str, str], str]
 
@@ -52,13 +59,23 @@ def faults(*names: str) -> list[str]:
 
 def test_without_any_there_are_only_our_routes() -> None:
     loaded = load((), installed=())
-    assert (loaded.routes, loaded.clients, loaded.modules) == (ROUTES, {}, ())
+    assert (loaded.routes, loaded.syncs, loaded.clients, loaded.modules) == (ROUTES, SYNCS, {}, ())
 
 
 def test_its_routes_stand_beside_ours(write: Write) -> None:
     loaded = load([write("own_good", GOOD)], installed=())
     assert loaded.routes.keys() - ROUTES.keys() == {"salon.booked"}
     assert [(one.name, one.named_by) for one in loaded.modules] == [("own_good", "POSTROOM_MODULES")]
+
+
+def test_its_syncs_stand_beside_ours_with_a_route_for_their_runs(write: Write) -> None:
+    loaded = load([write("own_rates", SYNC)], installed=())
+    assert loaded.syncs.keys() - SYNCS.keys() == {"rates"}
+    assert loaded.routes.keys() - ROUTES.keys() == {"sync.rates"}
+
+
+def test_a_sync_that_two_modules_want_is_taken_by_the_first(write: Write) -> None:
+    assert faults(write("own_first", SYNC), write("own_second", SYNC)) == ["has the sync rates, whose name is taken by own_first"]
 
 
 def test_an_installed_package_needs_no_variable_and_is_loaded_once(write: Write) -> None:
@@ -74,8 +91,8 @@ BROKEN = {
     "def": "cannot be imported: SyntaxError",
     "raise SystemExit(3)": "cannot be imported: SystemExit: 3 (own_broken.py, line 1)",
     "X = 1\nraise RuntimeError('password=hunter2 is wrong')": "cannot be imported: RuntimeError",
-    "X = 1": "has no ROUTES, a dict of kind to Route",
-    "ROUTES = [1]": "has no ROUTES, a dict of kind to Route",
+    "X = 1": "has neither ROUTES, a dict of kind to Route, nor SYNCS, a list of Sync",
+    "ROUTES = [1]": "has ROUTES that is no dict of kind to Route",
     GOOD.replace("salon.booked", "salon booked"): "routes 'salon booked', which is no kind",
     GOOD.replace("salon.booked", "ghl.ContactUpdate"): "routes ghl.ContactUpdate, which is taken by Postroom itself",
     GOOD.replace("Route(greet)", "greet"): "routes salon.booked to a function, not a Route(handler, …)",
@@ -89,6 +106,20 @@ BROKEN = {
     GOOD + "CLIENTS = 7": "has CLIENTS that is no dict",
     GOOD + "CLIENTS = {'ghl': greet}": "has a client for ghl, which is taken by Postroom itself",
     GOOD + "CLIENTS = {'mailer': 7}": "has a client for mailer that is no function which opens it",
+    "SYNCS = 7": "has SYNCS that is no list of Sync",
+    "SYNCS = [7]": "has a int among its SYNCS, not a Sync(name=…, run=…, types=…)",
+    SYNC.replace("rates", "My rates"): "has the sync 'My rates', whose name is no lower-case word with dashes",
+    SYNC.replace("rates", "ghl-contacts"): "has the sync ghl-contacts, whose name is taken by Postroom itself",
+    SYNC.replace("SYNCS = [", "SYNCS = [Sync(name='rates', run=pull, types=('full',)), "): "whose name is taken by itself",
+    SYNC.replace("async def", "def"): "has the sync rates with pull, which is not async",
+    SYNC.replace("(run)", "()"): "has the sync rates with pull(), which does not take (run)",
+    SYNC.replace("types=('full',)", "types='full'"): "has the sync rates with the types full, which are no list",
+    SYNC.replace("{'full'", "{'nightly'"): "has the sync rates with a schedule for 'nightly', which is none of its types",
+    SYNC.replace(
+        "Default(Every(60))", "Every(60)"
+    ): "has the sync rates with a schedule for 'full', which is none of its types or no Default",
+    SYNC.replace("types=(", "is_per_account=True, types=("): "has the sync rates with a sync for each account",
+    SYNC.replace("types=(", "destination='Rates!', types=("): "has the sync rates with the destination 'Rates!'",
 }
 
 
@@ -97,7 +128,7 @@ def test_a_fault_is_said_and_the_module_adds_nothing(write: Write, text: str, sa
     [own] = look([write("own_broken", text)], installed=())
     assert len(own.faults) == 1
     assert own.faults[0].startswith(said) or said in own.faults[0]
-    assert (own.routes, own.clients) == ({}, {})
+    assert (own.routes, own.syncs, own.clients) == ({}, {}, {})
     assert "hunter2" not in own.faults[0]
 
 
