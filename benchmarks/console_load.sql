@@ -72,6 +72,9 @@ insert into outbox.arrivals (minute, source, accepted)
   select date_trunc('minute', now()) - n * interval '1 min', source, $1::int / 1440 / 3
   from generate_series(0, 2879) n cross join unnest(array['ghl', 'notion', 'app']) source
 
+-- name: how far arrivals are counted
+insert into outbox.arrivals_counted (next_id, upto) select max(id) + 1, max(id) + 1 from outbox.events
+
 -- name: routes
 insert into outbox.routes (kind, handler, destination, deadline_s, retries, schedule_s, covers)
   select kind, 'handlers.' || kind, 'ghl', 30, '9 retries in about a day', array[1, 5, 30], null

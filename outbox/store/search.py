@@ -81,9 +81,7 @@ async def find(
     fitting = len(candidates) if candidates is not None and wanted.is_by_state else None
     if fitting is not None and not wanted.marks:  # each of them fits, so a page needs the first few only; some may have moved on meanwhile
         candidates = (candidates or [])[: 2 * limit + 50]
-    rows = await db.fetch(
-        connection,
-        Q["fitting"],
+    values = (
         candidates,
         below,
         lowest,
@@ -97,8 +95,11 @@ async def find(
         list(wanted.marks) or None,
         limit + 1,
         upward,
-        timeout_s=TIMEOUT_S,
     )
+    at_once = 2 * limit + 50 if wanted.states or wanted.marks else limit + 1
+    rows = await db.fetch(connection, Q["fitting"], *values, at_once, timeout_s=TIMEOUT_S)
+    if len(rows) <= limit + 1 and rows[-1]["fitting"] > at_once:  # of those asked at once too few have the states
+        rows = await db.fetch(connection, Q["fitting"], *values, None, timeout_s=TIMEOUT_S)
     info = rows.pop()
     back_to = looked_to if candidates is not None else info["lowest"] if info["looked"] == LOOK_AT else None
     return _page(rows, limit, wanted, info["fitting"] if fitting is None else fitting, candidates, back_to)

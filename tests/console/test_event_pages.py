@@ -203,6 +203,29 @@ async def test_a_held_lane_is_shown_and_its_head_acted_on(postroom: Postroom) ->
     assert (await postroom.totals())["dead"] == 1
 
 
+async def test_what_a_destination_holds_says_who_stopped_it(postroom: Postroom) -> None:
+    (event_id,) = await put(postroom, "chair:1", kind="test.one")
+    async with worker(postroom) as me:
+        await me.hold(*await me.claim(), destination="ghl")
+    await postroom.pool.execute(
+        """insert into outbox.routes (kind, handler, destination, deadline_s, retries, schedule_s)
+           values ('test.one', 'one', 'ghl', 5, '', '{1}')"""
+    )
+    await postroom.pool.execute(
+        """insert into outbox.destinations (name, state, why, by_whom, until)
+           values ('ghl', 'paused', 'schema change', 'ben', now() + interval '1 hour')"""
+    )
+    async with looking(postroom) as visitor:
+        lanes = await visitor.page("/console/lanes")
+        event = await visitor.page(f"/console/events/{event_id}")
+        nothing = await visitor.page("/console/lanes?why=retry")
+        unnamed = await visitor.get("/console/lanes/one")
+    assert "paused by ben: schema change, 59 m" in lanes
+    assert "by ben : schema change; 59 m" in event or "by ben: schema change; 59 m" in event
+    assert "No lane is held like this." in nothing
+    assert unnamed.status_code == 404
+
+
 async def test_finding_leads_to_the_event_and_says_nothing_in_the_url(postroom: Postroom) -> None:
     (event_id,) = await put(postroom, "ghl:contact:c1")
     await postroom.pool.execute(

@@ -115,7 +115,7 @@ async def test_no_look_reads_a_table_of_events_from_end_to_end(quiet: Postroom) 
     newest = await quiet.value("select max(id) from outbox.events where kind <> 'held'")
     highest = 2**63 - 1
     statements: dict[tuple[str, str], tuple[object, ...]] = {
-        ("search", "fitting"): (None, highest, 0, 500, None, ["never"], None, None, None, None, None, 50, False),
+        ("search", "fitting"): (None, highest, 0, 500, None, ["never"], None, None, None, None, None, 50, False, 51),
         ("search", "candidates"): (highest, 0, 500, False, None, False, ["s"], True, False),
         ("search", "first_since"): ("2020-01-01T00:00:00Z",),
         ("search", "newer"): (newest, 500),

@@ -19,7 +19,7 @@ from receiver.console.pages import events as listed
 from receiver.console.words import plural
 
 PATH = f"{listed.PATH}/again"
-MOST = 1_000  # whose states a page can ask for
+MOST = 400  # whose states a page can ask for
 TYPED_OVER = 100
 MOST_TICKED = 200
 REPLAYED = frozenset({"done", "skipped"})

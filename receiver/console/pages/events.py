@@ -18,7 +18,7 @@ from receiver.console import words
 from receiver.console.page import Act, Done, Download, Form, Page, Pages, Visit
 
 PATH = "/console/events"
-MOST_IN_CSV = 10_000
+MOST_IN_CSV = 2_000
 CHIPS: Mapping[str, str] = {
     "state": "State",
     "why": "Why",
