@@ -962,6 +962,7 @@ create table crm.google_contacts (
   imported_at   timestamptz,                      -- NULL: known, but not chosen
   deleted_at    timestamptz,                      -- NULL: it is at Google, with an e-mail address or a phone number
   synced_at     timestamptz not null default now(),
+  created_at    timestamptz not null default now(),
   unique (user_id, resource_name)
 );
 

@@ -14,12 +14,12 @@ from uuid import UUID
 import httpx
 
 from cli.ledger import ACCEPTED, Became, Ledger
-from cli.simulate import CONTACT_IDS, PAGE_IDS
 from outbox.db import Pool
 from outbox.event import State
 from outbox.store import clients, contacts, search, sources
 from outbox.store.search import Wanted
 from outbox.timeline import Entry
+from simulators.seeds import CONTACT_IDS, PAGE_IDS
 
 MARKER = re.compile(r"postroom:(\d+)[\w.-]*/([\w.-]+)")
 # What each kind of change leaves at the contact: every one a note, some a task.

@@ -14,8 +14,8 @@ from cli.options import Json
 from cli.output import emit, facts, table
 from cli.who import note, operator
 from dispatcher.clients.google_accounts import GOOGLE, user_name
-from dispatcher.clients.google_oauth import consent_link, new_verifier
 from dispatcher.config import DispatcherSettings
+from outbox import google_consent
 from outbox.config import DatabaseSettings
 from outbox.db import Pool
 from outbox.seal import Sealer
@@ -148,31 +148,15 @@ def google(
     own = DispatcherSettings.read()
     if user_name(user) == GOOGLE:
         raise Failed("A user's id has 1 to 64 letters, digits, dashes or underscores.")
-    needs = {"GOOGLE_CLIENT_ID": own.google_client_id, "GOOGLE_CLIENT_SECRET": own.google_client_secret}
-    sealer, base = _ready(needs, "a user's contacts")
-    redirect_uri, verifier = f"{base}/api/oauth/google/callback", new_verifier()
+    sealer, _ = _ready({"GOOGLE_CLIENT_ID": own.google_client_id, "GOOGLE_CLIENT_SECRET": own.google_client_secret}, "a user's contacts")
+    asking = google_consent.Asking.of(own, public_url=ReceiverSettings.read().public_url, sealer=sealer)
 
     async def begin(pool: Pool) -> str:
-        state = await consents.begin(
-            pool,
-            GOOGLE,
-            redirect_uri=redirect_uri,
-            made_by=operator(),
-            lasting_s=LASTING_S,
-            account=user,
-            verifier=sealer.seal(verifier),
-        )
+        link = await google_consent.begin(pool, user, asking, by=operator())
         await note(pool, "begin consent", target=user_name(user))
-        return state
+        return link
 
-    link = consent_link(
-        str(own.google_consent_base_url),
-        client_id=str(own.google_client_id),
-        redirect_uri=redirect_uri,
-        state=ask(begin),
-        verifier=verifier,
-    )
-    _show(link, redirect_uri, whom="the user", known_to="Google's console", as_json=as_json)
+    _show(ask(begin), asking.redirect_uri, whom="the user", known_to="Google's console", as_json=as_json)
 
 
 def _ready(credentials: Mapping[str, object], what: str) -> tuple[Sealer, str]:

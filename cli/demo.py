@@ -22,7 +22,6 @@ from cli.ledger import Ledger, rows, states
 from cli.listening import listen
 from cli.options import Json
 from cli.output import Say, emit, err, facts, plain, silent, table
-from cli.simulate import CONTACT_IDS
 from cli.system import GHL, NOTION, Plan, started, without_settings
 from outbox.config import DatabaseSettings
 from outbox.db import Pool
@@ -30,6 +29,7 @@ from outbox.embedded import FAST, temporary_folder
 from outbox.event import State
 from outbox.store import dead
 from outbox.timeline import Entry, story
+from simulators.seeds import CONTACT_IDS
 
 KEPT = frozenset({"POSTROOM_PG_BIN", "POSTROOM_LOG_FORMAT"})
 SETTLE_TIMEOUT_S = 40.0
@@ -97,9 +97,8 @@ async def _interruptible(plan: Plan, dsn: str, say: Say) -> Seen:
 async def _play(plan: Plan, dsn: str, say: Say) -> Seen:
     await migrated(dsn)
     async with Children(say=lambda line: err().print(line)) as children, started(plan, children) as system, opened(dsn) as pool:
-        assert system.ghl is not None
         ledger, before = Ledger(), await checks.rejected_so_far(pool)
-        async with deliver.client(system.url) as to, deliver.client(system.ghl) as ghl:
+        async with deliver.client(system.url) as to, deliver.client(system.simulators[GHL]) as ghl:
             say("Sending signed webhooks, and staging an app's changes …")
             await _fault(ghl, {"kind": "drop", "after_work": True}, contact=0, what="notes")
             refusing = await _fault(ghl, {"kind": "answer", "status": 400, "body": REFUSAL, "times": None}, contact=2, what="tasks")

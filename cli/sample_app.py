@@ -13,12 +13,12 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from cli.ledger import Ledger
-from cli.simulate import CONTACT_IDS
 from outbox import db, stage
 from outbox.event import Event
 from outbox.store import search
 from outbox.store.search import Wanted
 from simulators.samples import app_appointment, app_appointment_change
+from simulators.seeds import CONTACT_IDS
 
 if TYPE_CHECKING:
     from outbox.db import Connection

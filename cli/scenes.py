@@ -11,11 +11,11 @@ from cli.deliver import Parcel
 from cli.errors import Failed
 from cli.ledger import ACCEPTED, DUPLICATE, Became, Ledger, became, rows
 from cli.output import brief, table
-from cli.simulate import CONTACT_IDS, PAGE_IDS
 from outbox.db import Pool
 from outbox.event import State
 from outbox.migrate import check
 from simulators import samples
+from simulators.seeds import CONTACT_IDS, PAGE_IDS
 from simulators.shapes import JsonObject, compact
 from simulators.signing import GhlSigner
 

@@ -23,7 +23,7 @@ from simulators import samples
 from simulators.notion_store import CLIENT_SCHEMA
 from simulators.signing import GhlSigner
 
-GHL, NOTION = "ghl", "notion"
+GHL, NOTION, GOOGLE, PHOREST = "ghl", "notion", "google", "phorest"
 WORKER_GRACE_S = 15.0
 COLUMNS = {"name": "Name", "slug": "Slug", "contact_email": "Contact email", "products_services": "Products and services"}
 
@@ -46,12 +46,11 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """It runs. Addresses of simulators are None for systems that are real; `token` None: the environment names the operators."""
+    """It runs. `simulators`: their addresses, of what is simulated; `token` None: the environment names the operators."""
 
     url: str
     token: str | None
-    ghl: str | None
-    notion: str | None
+    simulators: Mapping[str, str]
     pids: Callable[[], dict[str, int | None]]
 
 
@@ -60,23 +59,23 @@ async def started(plan: Plan, children: Children) -> AsyncIterator[System]:
     """Begins all and waits until they are ready; `children` stops them. Raises ChildFailed."""
     own = kept.read_or_make(plan.data_dir)
     env = common(plan, own)
-    ghl = notion = None
+    at: dict[str, str] = {}
     all_children: dict[str, Child] = {}
     if plan.simulated:
         simulators = all_children["simulators"] = children.begin(_spec(plan, "simulators", _simulate(plan), env))
         told = await simulators.ready()
         # A simulator that is started again must be found where it was.
-        ports = [f"--{name}-port={told[name].rpartition(':')[2]}" for name in (GHL, NOTION)]
+        ports = [f"--{name}-port={told[name].rpartition(':')[2]}" for name in (GHL, NOTION, GOOGLE, PHOREST)]
         simulators.spec = replace(simulators.spec, arguments=(*simulators.spec.arguments, *ports))
-        ghl, notion = (told[name] if name in plan.simulated else None for name in (GHL, NOTION))
-        env |= destinations(ghl, notion)
+        at = {name: told[name] for name in plan.simulated}
+        env |= destinations(at)
     worker = all_children["worker"] = children.begin(replace(_spec(plan, "worker", ("worker",), env), grace_s=_worker_grace_s(env)))
     fd = plan.listening.fileno()
     web = all_children["web"] = children.begin(replace(_spec(plan, "web", ("web", f"--fd={fd}"), env), pass_fds=(fd,)))
     await web.ready()
     await worker.ready()
     token = own.admin_token if own.admin_token in env["POSTROOM_ADMIN_TOKENS"] else None
-    yield System(plan.url, token, ghl, notion, lambda: {name: child.pid for name, child in all_children.items()})
+    yield System(plan.url, token, at, lambda: {name: child.pid for name, child in all_children.items()})
 
 
 def common(plan: Plan, own: Kept) -> dict[str, str]:
@@ -88,6 +87,8 @@ def common(plan: Plan, own: Kept) -> dict[str, str]:
     if GHL in plan.simulated:
         env |= {"GHL_WEBHOOK_PUBLIC_KEYS": GhlSigner.for_demo().public_key_pem, "GHL_APP_ID": ""}
         _default(env, "GHL_WORKFLOW_SECRETS", f"demo={DEMO_WORKFLOW_SECRET}")
+    if GOOGLE in plan.simulated:
+        _default(env, "POSTROOM_PUBLIC_URL", plan.url)  # where a person comes back to from the simulated consent page
     if NOTION in plan.simulated:
         env |= {"NOTION_WEBHOOK_SECRET": samples.DEMO_VERIFICATION_TOKEN, "NOTION_CLIENTS_DATA_SOURCE": samples.DEMO_DATABASE_ID}
     if plan.simulated >= {GHL, NOTION}:
@@ -96,14 +97,26 @@ def common(plan: Plan, own: Kept) -> dict[str, str]:
     return env
 
 
-def destinations(ghl: str | None, notion: str | None) -> dict[str, str]:
+def destinations(at: Mapping[str, str]) -> dict[str, str]:
     """Where the dispatcher finds the simulators, and what lets it in."""
     env: dict[str, str] = {}
-    if ghl is not None:
-        env |= {"GHL_API_BASE_URL": ghl, "GHL_API_KEY": samples.DEMO_GHL_TOKEN, "GHL_LOCATION_ID": samples.DEMO_LOCATION_ID}
-    if notion is not None:
+    if GHL in at:
+        env |= {"GHL_API_BASE_URL": at[GHL], "GHL_API_KEY": samples.DEMO_GHL_TOKEN, "GHL_LOCATION_ID": samples.DEMO_LOCATION_ID}
+    if NOTION in at:
         columns = ",".join(f"{column}={CLIENT_SCHEMA[name][0]}" for column, name in COLUMNS.items())
-        env |= {"NOTION_API_BASE_URL": notion, "NOTION_API_KEY": samples.DEMO_NOTION_TOKEN, "NOTION_CLIENT_PROPERTIES": columns}
+        env |= {"NOTION_API_BASE_URL": at[NOTION], "NOTION_API_KEY": samples.DEMO_NOTION_TOKEN, "NOTION_CLIENT_PROPERTIES": columns}
+    if GOOGLE in at:
+        env |= {f"GOOGLE_{what}_BASE_URL": at[GOOGLE] for what in ("API", "TOKEN", "CONSENT")}
+        env |= {"GOOGLE_CLIENT_ID": samples.DEMO_GOOGLE_CLIENT_ID, "GOOGLE_CLIENT_SECRET": samples.DEMO_GOOGLE_CLIENT_SECRET}
+    if PHOREST in at:
+        env |= {
+            "PHOREST_API_BASE_URL": at[PHOREST],
+            "PHOREST_USERNAME": samples.DEMO_PHOREST_USERNAME,
+            "PHOREST_PASSWORD": samples.DEMO_PHOREST_PASSWORD,
+            "PHOREST_BUSINESS_ID": samples.DEMO_BUSINESS_ID,
+            "PHOREST_BRANCHES": f"{samples.DEMO_BRANCH_ID}={samples.DEMO_ZONE}",
+            "PHOREST_CALENDARS": f"{samples.DEMO_BRANCH_ID}={samples.DEMO_CALENDAR_ID}",
+        }
     return env
 
 

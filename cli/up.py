@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from cli import deliver, own_modules, running, scenes
+from cli import deliver, first_syncs, own_modules, running, scenes
 from cli.children import Children
 from cli.database import database, direct, migrated, opened
 from cli.errors import Failed
@@ -20,7 +20,7 @@ from cli.ledger import Became, Ledger, rows
 from cli.listening import LARGEST_PORT, listen
 from cli.options import Json
 from cli.output import Say, emit, err, facts, silent
-from cli.system import GHL, NOTION, Plan, System, started
+from cli.system import GHL, GOOGLE, NOTION, PHOREST, Plan, System, started
 from dispatcher.config import DispatcherSettings
 from outbox.config import DatabaseSettings
 from outbox.seal import Sealer
@@ -44,7 +44,9 @@ def command(
     """Run everything on this machine until Ctrl-C: database, receiver, dispatcher, and simulators of what has no credentials.
 
     Without DATABASE_URL an embedded Postgres runs in POSTROOM_DATA_DIR (.postroom). GHL is simulated unless GHL_API_KEY is set,
-    Notion unless NOTION_API_KEY is. Sends a few signed webhooks and appointment changes and shows what became of each.
+    Notion unless NOTION_API_KEY is; beside a simulated GHL also Phorest (unless PHOREST_USERNAME is set) and Google (unless
+    GOOGLE_CLIENT_ID is), with a salon and a user whose contacts are brought over. Sends a few signed webhooks and appointment
+    changes and shows what became of each.
     A process that dies is started again. With --json the document is printed once everything runs; it goes on serving.
 
     Examples:
@@ -65,7 +67,7 @@ def command(
         plan = Plan(
             data_dir=settings.data_dir.absolute(),
             listening=listening,
-            simulated=frozenset(name for name, key in ((GHL, dispatcher.ghl_api_key), (NOTION, dispatcher.notion_api_key)) if key is None),
+            simulated=_simulated(dispatcher),
             env=os.environ,
             webhooks=True,
         )
@@ -102,6 +104,7 @@ async def _serve(plan: Plan, dsn: str, children: Children, *, samples: bool, as_
         ledger, found = Ledger(), dict[int, Became]()
         if samples and plan.simulated:
             found = await _send_samples(plan, dsn, system, ledger)
+            await first_syncs.begin(system)
         document = _document(plan, system, ledger, found)
         way_in = f"{system.url}/console/" if as_json else await _way_in(dsn, system)
         emit(document, as_json=as_json, human=lambda console: _show(console, plan, system, ledger, found, way_in=way_in))
@@ -129,6 +132,14 @@ async def _send_samples(plan: Plan, dsn: str, system: System, ledger: Ledger) ->
         return await scenes.settled(pool, ledger, timeout_s=SETTLE_TIMEOUT_S)
 
 
+def _simulated(own: DispatcherSettings) -> frozenset[str]:
+    """What has no credentials. Invented people of Phorest and Google never come to stand beside real ones of GHL."""
+    missing = {name for name, key in ((GHL, own.ghl_api_key), (NOTION, own.notion_api_key)) if key is None}
+    if GHL in missing:
+        missing |= {name for name, key in ((PHOREST, own.phorest_username), (GOOGLE, own.google_client_id)) if key is None}
+    return frozenset(missing)
+
+
 def _program() -> str:
     """How this program is called here: by its name, or by the path that was typed (make types one)."""
     typed = sys.argv[0]
@@ -150,6 +161,17 @@ def _listen(receiver: ReceiverSettings, port: int | None, say: Say) -> socket.so
     return listen(HOST, 0)
 
 
+def _where(system: System, name: str) -> str:
+    if name in system.simulators:
+        return f"{system.simulators[name]}  (simulated" + ("; what it was made to do: /_sim/effects)" if name == GHL else ")")
+    return {
+        GHL: "your account, by GHL_API_KEY",
+        NOTION: "your workspace, by NOTION_API_KEY",
+        PHOREST: "as PHOREST_… is set: see `postroom doctor`",
+        GOOGLE: "as GOOGLE_… is set: see `postroom doctor`",
+    }[name]
+
+
 def _document(plan: Plan, system: System, ledger: Ledger, found: dict[int, Became]) -> dict[str, Any]:
     return {
         "receiver": system.url,
@@ -160,7 +182,7 @@ def _document(plan: Plan, system: System, ledger: Ledger, found: dict[int, Becam
         ],
         "openapi": f"{system.url}/openapi.json",
         "console": f"{system.url}/console/",
-        "simulators": {GHL: system.ghl, NOTION: system.notion},
+        "simulators": {name: system.simulators.get(name) for name in (GHL, NOTION, PHOREST, GOOGLE)},
         "data_dir": str(plan.data_dir),
         "admin_token": system.token,
         "pids": system.pids(),
@@ -180,10 +202,7 @@ def _show(console: Console, plan: Plan, system: System, ledger: Ledger, found: d
                 "Receiver": system.url,
                 "Health": f"{system.url}/readyz  {system.url}/api/webhooks/ghl/health",
                 "API": f"{system.url}/openapi.json",
-                "GHL": f"{system.ghl}  (simulated; what it was made to do: /_sim/effects)"
-                if system.ghl
-                else "your account, by GHL_API_KEY",
-                "Notion": f"{system.notion}  (simulated)" if system.notion else "your workspace, by NOTION_API_KEY",
+                **{name.upper() if name == GHL else name.title(): _where(system, name) for name in (GHL, NOTION, PHOREST, GOOGLE)},
                 "Data": str(plan.data_dir),
             }
         )

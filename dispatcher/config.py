@@ -9,7 +9,7 @@ from pydantic import AnyHttpUrl, Field, SecretStr, field_validator, model_valida
 from pydantic_core import PydanticCustomError
 
 from dispatcher.clients.channels import Channel, read_channels
-from outbox.config import Secrets, Settings, Words
+from outbox.config import GoogleSettings, Secrets, Words
 from outbox.errors import ConfigError
 
 PHOREST_EUROPE = "https://platform.phorest.com"
@@ -25,7 +25,7 @@ def is_zone(name: str) -> bool:
     return True
 
 
-class DispatcherSettings(Settings):
+class DispatcherSettings(GoogleSettings):
     """Whom the dispatcher calls, and how much at once."""
 
     ghl_api_key: SecretStr | None = Field(
@@ -75,18 +75,12 @@ class DispatcherSettings(Settings):
         alias="POSTROOM_MODULES",
         description="Modules of your own with routes, as package.module. Absent: only those of installed packages.",
     )
-    google_client_id: str | None = Field(
-        None, alias="GOOGLE_CLIENT_ID", description="Client id of your Google app, for users' contacts. Absent: no user's are kept in step."
-    )
     google_client_secret: SecretStr | None = Field(None, alias="GOOGLE_CLIENT_SECRET", description="Client secret of that app.")
     google_api_base_url: AnyHttpUrl = Field(
         AnyHttpUrl("https://people.googleapis.com"), alias="GOOGLE_API_BASE_URL", description="Where Google's People API is."
     )
     google_token_base_url: AnyHttpUrl = Field(
         AnyHttpUrl("https://oauth2.googleapis.com"), alias="GOOGLE_TOKEN_BASE_URL", description="Where Google's token endpoint is."
-    )
-    google_consent_base_url: AnyHttpUrl = Field(
-        AnyHttpUrl("https://accounts.google.com"), alias="GOOGLE_CONSENT_BASE_URL", description="Where people consent at Google."
     )
     phorest_username: str | None = Field(
         None, alias="PHOREST_USERNAME", description="User of Phorest's API, global/ and an e-mail address. Absent: events for Phorest wait."

@@ -7,7 +7,7 @@ docs/configuration.md lists them all, and a test compares the two.
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AnyHttpUrl, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from outbox.errors import ConfigError
@@ -74,4 +74,15 @@ class DatabaseSettings(Settings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", alias="POSTROOM_LOG_LEVEL", description="The least level that is logged."
+    )
+
+
+class GoogleSettings(Settings):
+    """What both ends know of Google: the receiver makes links to its consent page, the dispatcher does the rest."""
+
+    google_client_id: str | None = Field(
+        None, alias="GOOGLE_CLIENT_ID", description="Client id of your Google app, for users' contacts. Absent: no user's are kept in step."
+    )
+    google_consent_base_url: AnyHttpUrl = Field(
+        AnyHttpUrl("https://accounts.google.com"), alias="GOOGLE_CONSENT_BASE_URL", description="Where people consent at Google."
     )

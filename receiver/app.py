@@ -89,6 +89,7 @@ class Receiver(Starlette):
                 tasks.create_task(notion.run(pool), name="notion tokens"),
             ]
             self.desk = Desk(
+                settings=settings,
                 pool=pool,
                 intake=intake,
                 ledger=ledger,

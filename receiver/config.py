@@ -12,7 +12,7 @@ from enum import StrEnum
 from pydantic import AnyHttpUrl, Field, SecretStr, field_validator
 from pydantic_core import PydanticCustomError
 
-from outbox.config import Secrets, Settings
+from outbox.config import GoogleSettings, Secrets
 from outbox.errors import ConfigError
 from receiver.signatures import MIN_SECRET_CHARS, is_usable_secret, split_named_secrets
 from receiver.sources import ghl, notion, standard_webhooks
@@ -49,7 +49,7 @@ class AdminToken:
     digest: bytes = field(repr=False)
 
 
-class ReceiverSettings(Settings):
+class ReceiverSettings(GoogleSettings):
     """Where the receiver listens, whom it believes, and how much it takes."""
 
     port: int = Field(8000, alias="PORT", ge=0, le=65535, description="Port that the receiver listens on; 0 takes a free one.")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from outbox.db import Pool
 from outbox.seal import Sealer
 from receiver.auth import Gate
+from receiver.config import ReceiverSettings
 from receiver.handshakes import NotionTokens
 from receiver.intake import Intake
 from receiver.ledger import Ledger
@@ -15,6 +16,7 @@ from receiver.webhooks import Webhooks
 class Desk:
     """The parts of a running receiver."""
 
+    settings: ReceiverSettings
     pool: Pool
     intake: Intake
     ledger: Ledger

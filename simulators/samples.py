@@ -28,6 +28,7 @@ DEMO_PHOREST_USERNAME = "global/api@example.com"
 DEMO_PHOREST_PASSWORD = "demo-password-not-a-secret"  # noqa: S105
 DEMO_BUSINESS_ID = "DemoBusiness0000000001"
 DEMO_BRANCH_ID = "DemoBranch000000000001"
+DEMO_ZONE = "Europe/Dublin"
 
 DEMO_NOTION_TOKEN = "ntn_demo-not-a-secret"  # noqa: S105
 DEMO_VERIFICATION_TOKEN = "demo-verification-token-not-a-secret"  # noqa: S105

@@ -1,14 +1,10 @@
-"""Google's consent page and token endpoint: a link with a state and a PKCE challenge, a code for a pair, a refresh for an access token.
+"""Google's token endpoint: a code for a pair, a refresh for an access token.
 
 A refresh token stays the same until the consent is over, so nothing is lost by asking twice, and nobody asks ahead of time.
-Stores nothing: that is oauth.Tokens and google_accounts.py.
+Stores nothing: that is oauth.Tokens and google_accounts.py. The link to the consent page is outbox.google_consent's.
 """
 
-import base64
-import hashlib
-import secrets
 from typing import Annotated, Final
-from urllib.parse import urlencode
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
@@ -16,8 +12,8 @@ from dispatcher.clients.answer import read_as
 from dispatcher.clients.http import Http, Unlimited
 from dispatcher.clients.oauth import CALL_S, LIFE_UNTOLD_S, Account, Pair, life_s
 from dispatcher.errors import ConsentLost, Refused
+from outbox.google_consent import SCOPE
 
-SCOPE: Final = "https://www.googleapis.com/auth/contacts.readonly"
 _ENOUGH: Final = frozenset({SCOPE, "https://www.googleapis.com/auth/contacts"})
 EXCHANGE_S: Final = 30.0
 
@@ -40,28 +36,6 @@ class Granted(BaseModel):
     def pair(self, *, otherwise: SecretStr | None = None) -> Pair:
         """The tokens alone; `otherwise` is the refresh token that goes on counting when no other came."""
         return Pair(self.access_token, self.refresh_token or otherwise, self.expires_in)
-
-
-def new_verifier() -> str:
-    """PKCE: what proves at the exchange that it was us who sent the person out."""
-    return secrets.token_urlsafe(48)
-
-
-def consent_link(base_url: str, *, client_id: str, redirect_uri: str, state: str, verifier: str) -> str:
-    """Where a person consents. Asked every time (`prompt`), because only then a refresh token comes for certain."""
-    challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
-    asked = {
-        "response_type": "code",
-        "client_id": client_id,
-        "redirect_uri": redirect_uri,
-        "scope": SCOPE,
-        "access_type": "offline",
-        "prompt": "consent",
-        "code_challenge": challenge,
-        "code_challenge_method": "S256",
-        "state": state,
-    }
-    return f"{base_url.rstrip('/')}/o/oauth2/v2/auth?{urlencode(asked)}"
 
 
 class GoogleOAuth:

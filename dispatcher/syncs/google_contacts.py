@@ -106,6 +106,10 @@ async def _apply(page: Page, user: str, found: ConnectionsPage, *, imports: bool
 async def _sweep(run: Run, user: str, at: dict[str, Any]) -> None:
     """What a whole walk has not met. Raises NeedsPerson when that is more than it may."""
     unmet, here = await google_contacts.unmet(run.ctx.services.pool, user, run_id=run.id)
+    if unmet and not at.get("handed_on"):
+        at = {**at, "handed_on": True}
+        async with run.page(at) as page:
+            await google_contacts.hand_on(page.connection, user, run_id=run.id)
     allowed = max(ALWAYS_ALLOWED, int(here * run.ctx.settings.sweep_percent / 100), run.may_delete or 0)
     if unmet > allowed:
         raise NeedsPerson(

@@ -7,6 +7,20 @@ from (select distinct on (p.new) p.old, p.new from unnest($2::text[], $3::text[]
       order by p.new, o.imported_at nulls last, p.old) p
 where c.user_id = $1 and c.resource_name = p.old
 
+-- name: hand_on
+-- a list of everything names no former names: what full run $2 has not met, and what came in it under the same name with an address or a
+-- number in common, are one person: the newcomer is imported, or not, and labelled as the other was. Of several, the oldest pair counts.
+update crm.google_contacts n set imported_at = pair.imported_at, labels = pair.labels
+from (select distinct on (new.id) new.id, old.imported_at, old.labels
+      from outbox.runs r
+      join crm.google_contacts new on new.user_id = $1 and new.created_at >= r.started_at and new.deleted_at is null
+      join crm.google_contacts old on old.user_id = $1 and old.created_at < r.started_at and old.deleted_at is null
+        and old.display_name is not distinct from new.display_name and (old.emails && new.emails or old.phones && new.phones)
+        and not exists (select from outbox.run_seen s where s.run_id = $2 and s.record = old.resource_name)
+      where r.id = $2 order by new.id, old.imported_at nulls last, old.id) pair
+where n.id = pair.id
+returning n.resource_name
+
 -- name: apply
 -- people as Google shows them now ($2); returns those that are new here, or not as we had them. New ones are imported when $3 says so, with label $4.
 insert into crm.google_contacts as c (user_id, resource_name, display_name, given_name, family_name, company, title, emails, phones, groups,

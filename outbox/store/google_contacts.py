@@ -73,6 +73,11 @@ async def unmet(connection: Connection | Pool, user_id: str, *, run_id: int) -> 
     return row["unmet"], row["total"]
 
 
+async def hand_on(connection: Connection, user_id: str, *, run_id: int) -> list[str]:
+    """In a transaction behind a full run's last page, before sweep(): what is ours of a renamed contact goes to the one that it is now."""
+    return [str(row["resource_name"]) for row in await db.fetch(connection, Q["hand_on"], user_id, run_id)]
+
+
 async def sweep(connection: Connection, user_id: str, *, run_id: int) -> list[str]:
     """In a transaction behind a full run's last page: what it has not met is gone. Returns their names."""
     return [str(row["resource_name"]) for row in await db.fetch(connection, Q["sweep"], user_id, run_id)]

@@ -9,12 +9,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
+from outbox import google_consent
 from outbox.db import Record
+from outbox.errors import ConfigError
 from outbox.store import events, google_contacts, google_users, runs
 from outbox.timeline import iso
 from receiver.api.operation import Answer, Asked, Call, EventId, Flag, Limit, NoBody, NoQuery, Operation, Said, Table, Text, Time, Told
 from receiver.config import Role
-from receiver.errors import not_found
+from receiver.errors import not_found, unavailable
 
 USER = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
@@ -119,6 +121,12 @@ class Jobs(Said):
     next_before: int | None
 
 
+class Consent(Said):
+    consent_url: str = Field(description="Where the user consents; it works once.")
+    redirect_uri: str = Field(description="Google's console must know it.")
+    lasting_s: int
+
+
 class ImportTold(Told):
     resource_names: Annotated[list[Text], Field(min_length=1, max_length=1000)] | None = Field(
         None, description="null: all that are known."
@@ -163,6 +171,19 @@ async def put_settings(call: Call[NoQuery, AutoSyncTold]) -> Answer:
         )
         await call.note(connection, "set auto-sync", target=user, enabled=told.enabled, interval_hours=told.interval_hours)
         return Answer(_said(await google_users.one(connection, user)))
+
+
+async def make_link(call: Call[NoQuery, NoBody]) -> Answer:
+    """For the user themselves: whoever opens it connects their own Google account to this user's id."""
+    user, desk = _user(call.path["user_id"]), call.desk
+    try:
+        asking = google_consent.Asking.of(desk.settings, public_url=desk.settings.public_url, sealer=desk.sealer)
+    except ConfigError as problem:
+        raise unavailable(str(problem), retry_after_s=60) from None
+    async with desk.pool.acquire() as connection, connection.transaction():
+        link = await google_consent.begin(connection, user, asking, by=call.by)
+        await call.note(connection, "begin consent", target=f"google:{user}")
+    return Answer(Consent(consent_url=link, redirect_uri=asking.redirect_uri, lasting_s=int(google_consent.LASTING_S)), status=201)
 
 
 async def list_jobs(call: Call[JobsAsked, NoBody]) -> Answer:
@@ -260,6 +281,7 @@ OPERATIONS: Table = (
     Operation("GET", "/api/auto-sync", "Whose Google contacts are kept in step", Role.VIEWER, list_users, UsersAsked, NoBody, AutoSyncs),
     Operation("GET", _USER_PATH, "How a user's Google contacts are kept in step", Role.VIEWER, get_settings, NoQuery, NoBody, AutoSync),
     Operation("PUT", _USER_PATH, "Switch it on or off, and say how often", Role.OPERATOR, put_settings, NoQuery, AutoSyncTold, AutoSync),
+    Operation("POST", f"{_USER_PATH}/consent", "A link on which the user consents", Role.OPERATOR, make_link, NoQuery, NoBody, Consent),
     Operation("GET", f"{_USER_PATH}/jobs", "Its runs, with their counts and progress", Role.VIEWER, list_jobs, JobsAsked, NoBody, Jobs),
     Operation(
         "GET",

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from cli import kept
+from cli import kept, up
 from cli.output import brief, plain
-from cli.system import GHL, NOTION, Plan, common, destinations
+from cli.system import GHL, GOOGLE, NOTION, PHOREST, Plan, common, destinations
+from dispatcher.config import DispatcherSettings
 from receiver.config import ReceiverSettings
 
 OWN = kept.Kept(admin_token="invented-operators-token-1", encryption_key="key")
@@ -48,9 +49,17 @@ def test_what_is_set_wins_over_what_up_makes(listening: socket.socket) -> None:
 
 
 def test_a_real_destination_keeps_its_address_and_token() -> None:
-    assert destinations(None, None) == {}
-    assert not any(name.startswith("NOTION") for name in destinations("http://127.0.0.1:1", None))
-    assert not any(name.startswith("GHL") for name in destinations(None, "http://127.0.0.1:1"))
+    assert destinations({}) == {}
+    for simulated in (GHL, NOTION, GOOGLE, PHOREST):
+        made = destinations({simulated: "http://127.0.0.1:1"})
+        assert made
+        assert all(name.startswith(simulated.upper()) for name in made)
+
+
+def test_nobody_invented_comes_to_stand_beside_real_contacts() -> None:
+    assert up._simulated(DispatcherSettings.read()) == {GHL, NOTION, GOOGLE, PHOREST}
+    assert up._simulated(DispatcherSettings.read(ghl_api_key="mine")) == {NOTION}
+    assert up._simulated(DispatcherSettings.read(phorest_username="mine", google_client_id="mine")) == {GHL, NOTION}
 
 
 @pytest.mark.parametrize(

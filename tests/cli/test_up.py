@@ -60,6 +60,13 @@ def settled(folder: Path, env: dict[str, str], base: str, *, contact: str = "Dem
     return int(answer["id"])
 
 
+def comes_over(told: Any) -> bool:
+    """The salon's visits are in GHL's calendar, and a user's Google contacts are here."""
+    booked = get(f"{told['simulators']['ghl']}/_sim/effects")["kinds"].get("appointment")
+    user = get(f"{told['receiver']}/api/auto-sync/demo-user", told["admin_token"])
+    return booked == 3 and user["last_sync_at"] is not None
+
+
 def other_pid(command: Started, name: str, old: int) -> int | None:
     """The process id of a child that was started again."""
     pid = child_pid(command, name)
@@ -73,8 +80,9 @@ def test_up_sends_samples_serves_heals_a_killed_worker_and_leaves_nothing(folder
         assert {event["state"] for event in told["events"] if event["result"] == "accepted"} == {"done", "skipped"}
         assert get(told["receiver"] + "/readyz")
         assert get(told["openapi"])["openapi"].startswith("3.")
-        newest = get(f"{told['receiver']}/api/events?limit=1", told["admin_token"])["events"][0]
-        assert newest["id"] in {event["id"] for event in told["events"]}
+        listed = get(f"{told['receiver']}/api/events?limit=200", told["admin_token"])["events"]
+        assert {event["id"] for event in told["events"] if event["id"]} <= {event["id"] for event in listed}
+        until(lambda: comes_over(told), what="the simulated salon and the user's contacts to come over", timeout_s=60)
         kept = folder / "data" / "settings.json"
         assert stat.S_IMODE(kept.stat().st_mode) == 0o600
 

@@ -167,7 +167,7 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
     _RUN: (
         *("busy.progress", "runs.begin", "runs.keep", "runs.log", "runs.saw", "runs.forget_seen", "runs.prune", "runs.prune_records"),
         "runs.prune_seen",
-        *("runs.end_dead", "syncs.advance", "google_contacts.sweep"),
+        *("runs.end_dead", "syncs.advance", "google_contacts.hand_on", "google_contacts.sweep"),
     ),
     _TICK: ("runs.stage", "runs.turn", "runs.renew", "schedules.tick"),
     _BY_HAND: (

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from dispatcher.clients.google_oauth import consent_link
 from dispatcher.config import DispatcherSettings
 from dispatcher.context import Services
 from dispatcher.routes import ROUTES
 from dispatcher.service import Dispatcher, Stop
 from dispatcher.services import services
 from outbox import Event, db
+from outbox.google_consent import consent_link
 from outbox.store import events, google_users, runs
 from outbox.store.runs import Trigger
 from outbox.testing import Postroom

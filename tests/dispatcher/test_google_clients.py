@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from dispatcher.clients.google_accounts import user_name
 from dispatcher.clients.google_errors import classify_google, classify_google_oauth, google_limits
-from dispatcher.clients.google_oauth import GoogleOAuth, consent_link
+from dispatcher.clients.google_oauth import GoogleOAuth
 from dispatcher.clients.google_people import GooglePeople
 from dispatcher.clients.http import Http, Unlimited
 from dispatcher.clients.oauth import Account
@@ -33,6 +33,7 @@ from dispatcher.errors import (
     Unauthorised,
     Unavailable,
 )
+from outbox.google_consent import consent_link
 from tests.discovery import Discovery
 from tests.specs import specs_path
 

@@ -95,6 +95,27 @@ async def test_tombstones_and_other_names_are_followed_and_what_was_chosen_stays
     assert records == [{"record": gone, "what": "deleted"}]
 
 
+async def test_a_contact_that_was_renamed_while_no_token_counts_keeps_what_is_ours(at: World) -> None:
+    renamed, left_out = at.put("Brendan"), at.put("Ciara")
+    await at.connect()
+    await at.synced()
+    async with db.transaction(at.postroom.pool) as connection:
+        await google_contacts.choose(connection, "ada", [renamed], label="Salon")
+        await google_contacts.leave_out(connection, "ada", [left_out])
+    at.google.rename_contact("ada", renamed)
+    at.google.rename_contact("ada", left_out)
+    at.put("Dervla")
+    assert (await at.synced(type_="full"))["phase"] == "everything"
+    left = await at.postroom.rows(
+        "select display_name, labels, imported_at is not null chosen from crm.google_contacts where deleted_at is null order by 1"
+    )
+    assert [(one["display_name"], one["labels"], one["chosen"]) for one in left] == [
+        ("Brendan", ["Salon"], True),
+        ("Ciara", [], False),
+        ("Dervla", [], True),
+    ]
+
+
 async def test_a_contact_that_loses_its_last_identifier_is_kept_out_until_it_has_one(at: World) -> None:
     name = at.put("Ada")
     await at.connect()

@@ -1,14 +1,16 @@
 """`/api/auto-sync`: settings with their defaults, what cannot be, and which contacts are imported."""
 
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+from pydantic import AnyHttpUrl
 
-from outbox.store import connections
+from outbox.store import connections, consents
 from outbox.testing import Postroom
 from tests.receiver.google_users import consent, keep_contacts
-from tests.receiver.running import AS_OPERATOR, AS_VIEWER, Talk, started
+from tests.receiver.running import AS_OPERATOR, AS_VIEWER, Talk, settings, started
 
 PATH = "/api/auto-sync/ada"
 
@@ -141,3 +143,31 @@ async def test_a_run_shows_as_a_job_with_its_counts_and_progress(postroom: Postr
     assert [running[name] for name in numbers] == [10, 8, 2, 10, 40]
     [event] = await postroom.staged("sync.google-contacts")
     assert (event["id"], event["lane"]) == (running["id"], "sync:google-contacts:ada")
+
+
+async def test_a_link_for_the_users_consent_is_made_for_an_operator_and_names_the_user(postroom: Postroom) -> None:
+    public = AnyHttpUrl("https://postroom.example.com")
+    async with started(postroom, settings(public_url=public, google_client_id="app1")) as talk:
+        assert (await talk.client.post(f"{PATH}/consent", headers=AS_VIEWER)).status_code == 403
+        made = await talk.post(f"{PATH}/consent")
+    link = urlsplit(made.json()["consent_url"])
+    asked = {name: values[0] for name, values in parse_qs(link.query).items()}
+    assert (made.status_code, link.netloc, asked["client_id"], asked["code_challenge_method"]) == (
+        201,
+        "accounts.google.com",
+        "app1",
+        "S256",
+    )
+    consent = await consents.end(postroom.pool, "google", asked["state"])
+    assert consent is not None
+    assert (consent["account"], consent["made_by"], consent["redirect_uri"]) == ("ada", "otto", made.json()["redirect_uri"])
+    assert await postroom.rows("select who, what, target from outbox.audit") == [
+        {"who": "otto", "what": "begin consent", "target": "google:ada"}
+    ]
+
+
+async def test_without_googles_app_or_a_public_address_there_is_no_link_and_both_are_named(postroom: Postroom) -> None:
+    async with started(postroom) as talk:
+        answer = await talk.post(f"{PATH}/consent")
+    assert answer.status_code == 503
+    assert "GOOGLE_CLIENT_ID, POSTROOM_PUBLIC_URL are not set" in answer.json()["detail"]
