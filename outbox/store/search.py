@@ -96,13 +96,20 @@ async def find(
         limit + 1,
         upward,
     )
-    at_once = 2 * limit + 50 if wanted.states or wanted.marks else limit + 1
+    at_once = _at_once(wanted, limit)
     rows = await db.fetch(connection, Q["fitting"], *values, at_once, timeout_s=TIMEOUT_S)
     if len(rows) <= limit + 1 and rows[-1]["fitting"] > at_once:  # of those asked at once too few have the states
         rows = await db.fetch(connection, Q["fitting"], *values, None, timeout_s=TIMEOUT_S)
     info = rows.pop()
     back_to = looked_to if candidates is not None else info["lowest"] if info["looked"] == LOOK_AT else None
     return _page(rows, limit, wanted, info["fitting"] if fitting is None else fitting, candidates, back_to)
+
+
+def _at_once(wanted: Wanted, limit: int) -> int:
+    """How many of those that may fit are looked at to fill a page: one more than it has, and some for states that not all of them have."""
+    if not wanted.states and not wanted.marks:
+        return limit + 1
+    return limit + 11 if wanted.is_by_state and not wanted.marks else 2 * limit + 50
 
 
 def _page(rows: list[Record], limit: int, wanted: Wanted, fitting: int, candidates: list[int] | None, back_to: int | None) -> Found:
