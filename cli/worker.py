@@ -42,6 +42,12 @@ async def _work(dsn: str, settings: DatabaseSettings, own: DispatcherSettings, l
 
     async with services(dsn, own, sealer=kept.sealer(settings), own=loaded.clients) as shared:
         made = Dispatcher(
-            dsn, shared, loaded.routes, direct_dsn=direct(settings, dsn), keep_days=settings.retention_days, syncs=loaded.syncs
+            dsn,
+            shared,
+            loaded.routes,
+            direct_dsn=direct(settings, dsn),
+            keep_days=settings.retention_days,
+            syncs=loaded.syncs,
+            pulls_first=True,
         )
         await made.run(stop, ready=ready)

@@ -13,7 +13,7 @@ from dispatcher.context import Services
 from dispatcher.syncs.base import Sync
 from outbox import cadence, db
 from outbox.cadence import InvalidCadence
-from outbox.db import Record
+from outbox.db import Connection, Record
 from outbox.errors import DatabaseUnavailable
 from outbox.log import get_logger
 from outbox.store import events, runs, schedules, syncs
@@ -26,10 +26,10 @@ SHORTEST_S: Final = 0.05
 
 
 class Schedule:
-    """One for each worker."""
+    """One for each worker. `pulls_first`: a sync that has never run begins at once."""
 
-    def __init__(self, services: Services, table: Mapping[str, Sync]) -> None:
-        self._services, self._pool, self._table = services, services.pool, table
+    def __init__(self, services: Services, table: Mapping[str, Sync], *, pulls_first: bool = False) -> None:
+        self._services, self._pool, self._table, self._pulls_first = services, services.pool, table, pulls_first
 
     async def run(self) -> None:
         """For ever, also through an outage."""
@@ -56,6 +56,15 @@ class Schedule:
                 await syncs.register(connection, sync.name, destination=sync.destination, types=sync.types, off=off)
                 for type_, default in sync.schedules.items():
                     await schedules.put(connection, sync.name, type_, default.cadence, catch_up=default.catch_up, now=now)
+                if sync.enrol is not None:
+                    await sync.enrol(self._services, connection, now)
+                if self._pulls_first and sync.first is not None:
+                    await self._begin(connection, sync.name, sync.first)
+        await syncs.retire(self._pool, list(self._table))
+
+    async def _begin(self, connection: Connection, sync: str, type_: str) -> None:
+        if (asked := await runs.ask_first(connection, sync, type_)) is not None:
+            log.info("a sync that has never run begins", sync=sync, type=type_, run=asked.id)
 
     async def look(self) -> float:
         """Stages what is due, and ends runs whose event died. Returns in how many seconds to look again."""

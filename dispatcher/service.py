@@ -58,9 +58,10 @@ class Dispatcher:
         direct_dsn: str | None = None,
         keep_days: int = 90,
         syncs: Mapping[str, Sync] = SYNCS,
+        pulls_first: bool = False,
     ) -> None:
         self._dsn, self._direct_dsn, self._services, self._routes, self._keep_days = dsn, direct_dsn or dsn, services, routes, keep_days
-        self._syncs = syncs
+        self._syncs, self._pulls_first = syncs, pulls_first
         self.loop: Loop | None = None
         self.worker: int | None = None
 
@@ -105,6 +106,7 @@ class Dispatcher:
         tally = Tally(self._services.pool, lease.clock)
         settler = Settler(settle_lines, worker=worker, ended=loop.ended, may_take=loop.may_take, count=tally.settled)
         listener = Listener(self._direct_dsn, name=name, heard=loop.notify)
+        schedule = Schedule(self._services, self._syncs, pulls_first=self._pulls_first)
         self.loop, self.worker = loop, worker
         log.info("dispatcher began", worker=worker, name=settings.worker_name)
         try:
@@ -121,7 +123,7 @@ class Dispatcher:
                     tasks.create_task(loop.look_far(), name="far looks"),
                     tasks.create_task(listener.run(lambda up: setattr(loop, "listening", up)), name="listener"),
                     tasks.create_task(Upkeep(upkeep_line, keep_days=self._keep_days, kinds=self._routes).run(), name="upkeep"),
-                    tasks.create_task(Schedule(self._services, self._syncs).run(), name="schedule"),
+                    tasks.create_task(schedule.run(), name="schedule"),
                     tasks.create_task(Plans(self._services.pool).run(), name="plans"),
                 ]
                 stopper = tasks.create_task(self._drain_on(stop, loop, lease), name="stopper")

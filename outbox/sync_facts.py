@@ -27,10 +27,18 @@ TIMES: Final = ("since", "until", "asked_at", "started_at", "ended_at", "held_un
 
 async def every(pool: Connection | Pool) -> list[dict[str, Any]]:
     """All syncs."""
+    return await _told(pool, await syncs.every(pool))
+
+
+async def page(pool: Connection | Pool, *, after: str, limit: int, users: bool, owner: str | None) -> list[dict[str, Any]]:
+    """The next of them behind the name `after`; `users`: also those that there is one of for each user; `owner`: only this account's."""
+    return await _told(pool, await syncs.page(pool, after=after, limit=limit, users=users, owner=owner))
+
+
+async def _told(pool: Connection | Pool, found: list[Record]) -> list[dict[str, Any]]:
     of: dict[str, list[Record]] = {}
     for row in await schedules.of(pool):
         of.setdefault(row["sync"], []).append(row)
-    found = await syncs.every(pool)
     current = {row["id"]: run(row) for row in await runs.undone(pool)}
     return [_sync(row, of.get(row["name"], []), current.get(row["current_id"])) for row in found]
 

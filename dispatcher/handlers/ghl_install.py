@@ -16,16 +16,18 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dispatcher.clients.accounts import GHL, GhlAccounts
 from dispatcher.clients.ghl_models import instant
-from dispatcher.clients.ghl_oauth import company_name, location_name
+from dispatcher.clients.ghl_oauth import Granted, company_name, location_name
 from dispatcher.context import Context, Transaction
 from dispatcher.errors import Refused
 from dispatcher.outcome import Dead, Done, Outcome, Settled, Skipped
+from dispatcher.syncs.ghl_contacts import add_location, end_location
 from outbox.errors import ConfigError
 from outbox.event import Claimed, Event
 from outbox.store import connections
 
 AGAIN = "send the person a new link: `postroom connect ghl`"
 WAITS = "installed at GHL, and waits for a consent: `postroom connect ghl`"
+UNINSTALLED = "the app was uninstalled at GHL"
 OWN_KEY = "installed at GHL; its events go with GHL_API_KEY"
 
 
@@ -57,6 +59,7 @@ async def consented(event: Claimed, ctx: Context) -> Outcome | Settled:
         return Dead(f"GHL does not take the code: {problem.message}; {AGAIN}")
     async with ctx.transaction() as tx:
         name = await accounts.keep(tx.connection, granted, at=event.staged_at, label=code.label)
+        await _pull_contacts(tx, accounts, granted, event)
         if not granted.location_id and granted.company_id:
             await _ask_for_locations(tx, granted.company_id, granted.approved_locations)
         return await tx.settle(Done({"connected": name}))
@@ -80,6 +83,7 @@ async def location_wanted(event: Claimed, ctx: Context) -> Outcome | Settled:
     granted = await accounts.of_company(wanted.company_id, wanted.location_id)
     async with ctx.transaction() as tx:
         name = await accounts.keep(tx.connection, granted, at=event.staged_at)
+        await _pull_contacts(tx, accounts, granted, event)
         return await tx.settle(Done({"connected": name}))
 
 
@@ -119,7 +123,9 @@ async def uninstalled(event: Claimed, ctx: Context) -> Outcome | Settled:
         if location is None and company is not None:
             of_company = await connections.of_company(tx.connection, GHL, company)
             names = [company_name(company), *(str(row["destination"]) for row in of_company)]
-        ended = [name for name in names if await connections.uninstall(tx.connection, name, at=at, why="the app was uninstalled at GHL")]
+        ended = [name for name in names if await connections.uninstall(tx.connection, name, at=at, why=UNINSTALLED)]
+        for name in ended:
+            await end_location(tx.connection, name.partition(":")[2], why=UNINSTALLED)
         if not ended:
             return await tx.settle(Skipped("it was not connected, or was connected again since"))
         return await tx.settle(Done({"uninstalled": ended[:20], "connections": len(ended)}))
@@ -131,6 +137,12 @@ async def _ask_for_locations(tx: Transaction, company: str, approved: tuple[str,
     for location in sorted({*approved, *waiting}):
         await _want(tx, company, location)
     await tx.stage(Event("ghl.oauth.company", {"companyId": company}, lane=f"ghl:company:{company}", source="postroom"))
+
+
+async def _pull_contacts(tx: Transaction, accounts: GhlAccounts, granted: Granted, event: Claimed) -> None:
+    """A location with a consent has a sync of its own; the one that has our key has it already."""
+    if granted.location_id and accounts.destination_of(granted.location_id) != GHL:
+        await add_location(tx.connection, granted.location_id, now=event.staged_at)
 
 
 async def _want(tx: Transaction, company: str, location: str) -> None:

@@ -40,7 +40,8 @@ def handler(sync: Sync) -> Callable[[Claimed, Context], Awaitable[Outcome | Sett
         run = Run(ctx, begun, counted)
         if begun.cancel_by is not None:
             return await _ended(run, RunState.CANCELLED, f"cancelled by {begun.cancel_by}")
-        if (off := sync.off(ctx.services)) is not None:
+        is_default = run.account is None or sync.is_per_account  # an account beside the default one has a credential of its own
+        if is_default and (off := sync.off(ctx.services)) is not None:
             return await _failed(run, off, None)
         return await _carried_out(sync, run)
 

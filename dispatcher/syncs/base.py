@@ -11,10 +11,12 @@ Returning means that it went well: the watermark moves to `run.until`. How else 
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from outbox.cadence import Cadence
+from outbox.db import Connection
 from outbox.errors import PostroomError
 from outbox.store.schedules import CatchUp
 
@@ -53,6 +55,7 @@ class Sync:
     `destination` is whom its runs wait for. `schedules` by type of run; a type without one is run by hand only.
     Where there is one sync for each account, the runs are those of `<name>:<account>`; the name alone is that of the default account.
     `is_per_account`: there is no default one, and whoever adds an account writes its sync and its schedule down.
+    `enrol` writes down the syncs of accounts that are there already. `waits_for_tick`: its first run is not due at once.
     """
 
     name: str
@@ -63,6 +66,13 @@ class Sync:
     off: Callable[["Services"], str | None] = always_on
     deadline_s: float = RUN_S
     is_per_account: bool = False
+    enrol: Callable[["Services", Connection, datetime], Awaitable[None]] | None = None
+    waits_for_tick: bool = False
+
+    @property
+    def first(self) -> str | None:
+        """The type of run with which it begins where it has never run, without waiting for the first tick."""
+        return None if self.waits_for_tick else next(iter(self.schedules), None)
 
 
 class NeedsPerson(PostroomError):

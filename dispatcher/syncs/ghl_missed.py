@@ -128,4 +128,5 @@ GHL_MISSED: Final = Sync(
     # Before the hourly pull of contacts: what that has brought, nobody can find missed any more.
     schedules={RunType.INCREMENTAL: Default(Cron("55 * * * *"))},
     off=off,
+    waits_for_tick=True,  # before the first pull of contacts everything would count as missed
 )

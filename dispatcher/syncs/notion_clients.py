@@ -26,6 +26,7 @@ from outbox.cadence import Cron
 from outbox.store import clients
 from outbox.store.clients import Client, Known
 from outbox.store.runs import Category, What
+from outbox.store.schedules import CatchUp
 
 PAGE: Final = 50  # each row of it may be a call for its text
 SWEEP_PAGE: Final = 20
@@ -33,6 +34,7 @@ MINUTE: Final = timedelta(minutes=1)
 OVERLAP: Final = timedelta(minutes=2)
 SETTLED: Final = timedelta(minutes=15)  # the minute is over, and so is the reading of its page, however slowly it went
 MOST_BEGUN_AGAIN: Final = 5
+NEW_YORK: Final = "America/New_York"
 NOT_SHOWN: Final = "Notion does not show it: removed for good, or no longer shared; the client is kept"
 
 
@@ -198,6 +200,9 @@ NOTION_CLIENTS: Final = Sync(
     run=pull,
     types=(RunType.INCREMENTAL, RunType.FULL),
     destination="notion",
-    schedules={RunType.INCREMENTAL: Default(Cron("0 9-18/2 * * 1-5", "America/New_York"))},
+    schedules={
+        RunType.INCREMENTAL: Default(Cron("0 9-18/2 * * 1-5", NEW_YORK)),
+        RunType.FULL: Default(Cron("0 3 * * 0", NEW_YORK), CatchUp.SKIP),
+    },
     off=_off,
 )

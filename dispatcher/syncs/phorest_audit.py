@@ -207,4 +207,5 @@ PHOREST_AUDIT: Final = Sync(
     destination="phorest",
     schedules={RunType.FULL: Default(Cron("0 1 * * *"), CatchUp.SKIP)},
     off=off,
+    waits_for_tick=True,  # there is nothing to compare yet
 )

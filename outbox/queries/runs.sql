@@ -14,6 +14,11 @@ p as (
 told as materialized (select pg_notify('postroom', '') from run)
 select run.id from run cross join told
 
+-- name: is_first
+-- read only: whether sync $1 has never run, and the schedule of type $2 is on. What was pruned had a success, which leaves a watermark or stays.
+select from outbox.syncs s join outbox.schedules c on c.sync = s.name and c.type = $2
+where s.name = $1 and c.is_on and s.off is null and s.paused_at is null and s.watermark is null and not exists (select from outbox.runs where sync = $1)
+
 -- name: turn
 -- those who ask for runs of one sync take turns until their transaction ends.
 select pg_advisory_xact_lock(7314, hashtext($1))

@@ -4,8 +4,12 @@ insert into outbox.syncs as s (name, destination, types, off) values ($1, $2, $3
 on conflict (name) do update set destination = excluded.destination, types = excluded.types, off = excluded.off
 where (s.destination, s.types, s.off) is distinct from (excluded.destination, excluded.types, excluded.off)
 
+-- name: retire
+-- what no code here knows any more cannot run: those that are not among $1, and of an account not by the name before the colon.
+update outbox.syncs set off = $2 where split_part(name, ':', 1) <> all($1::text[]) and off is distinct from $2
+
 -- name: all
--- read only: every sync with its last success, its last failure and its undone run; $1: one by name (NULL: all). A rehearsal is no success.
+-- read only: every sync with its last success, its last failure and its undone run; $1: these (NULL: all). A rehearsal is no success.
 select s.name, s.destination, s.types, s.off, s.watermark, s.may_delete, s.paused_at, s.paused_by, s.paused_why, s.added_at, now() as now,
        ok.id ok_id, ok.ended_at ok_at, bad.id bad_id, bad.ended_at bad_at, bad.state bad_state, bad.reason bad_reason, current.id current_id
 from outbox.syncs s
@@ -15,7 +19,12 @@ left join lateral (
   select id, ended_at, state, reason from outbox.runs where sync = s.name and state in ('failed', 'braked') order by id desc limit 1) bad on true
 left join lateral (
   select id from outbox.runs where sync = s.name and ended_at is null order by state = 'running' desc, id limit 1) current on true
-where $1::text is null or s.name = $1 order by s.name
+where $1::text[] is null or s.name = any($1) order by s.name
+
+-- name: page
+-- read only: the names of the next $4 syncs behind $1; $2: without those of users, $3: only those of this account (NULL: of all).
+select name from outbox.syncs
+where name > $1 and not ($2 and name like 'google-contacts:%') and ($3::text is null or split_part(name, ':', 2) = $3) order by name limit $4
 
 -- name: one
 -- read only: a sync.

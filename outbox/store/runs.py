@@ -217,6 +217,13 @@ async def ask_once(connection: Connection, sync: str, type_: str, *, trigger: Tr
     return asked
 
 
+async def ask_first(connection: Connection, sync: str, type_: str) -> Asked | None:
+    """In the caller's transaction: the run with which a sync begins that has never run. None: it did, or is off, paused or unscheduled."""
+    if await db.fetchrow(connection, Q["is_first"], sync, type_) is None:
+        return None
+    return await ask(connection, sync, type_, trigger=Trigger.SCHEDULE, key=f"{LANE}{sync}:first")
+
+
 async def release(connection: Connection, sync: str, *, deletions: int, by: str) -> Asked:
     """In the caller's transaction: a person allows so many deletions, and a full run is asked for that does them. Raises as ask()."""
     asked = await ask(connection, sync, "full", trigger=Trigger.MANUAL, by=by)

@@ -3,18 +3,24 @@
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from outbox import db
 from outbox.db import Connection, Pool, Record
 from outbox.queries import load
 
 Q = load("syncs")
+GONE: Final = "the dispatcher that began last does not know it: a module is missing"
 
 
 async def register(connection: Connection | Pool, name: str, *, destination: str | None, types: Sequence[str], off: str | None) -> None:
     """A sync that this code knows. `off`: why it cannot run here; None: it can."""
     await db.fetch(connection, Q["register"], name, destination, list(types), off)
+
+
+async def retire(connection: Connection | Pool, known: Sequence[str]) -> None:
+    """Switches off those that are not known, such as a sync of a module that was taken away; known again, register() switches it on."""
+    await db.fetch(connection, Q["retire"], list(known), GONE)
 
 
 async def every(connection: Connection | Pool) -> list[Record]:
@@ -24,7 +30,13 @@ async def every(connection: Connection | Pool) -> list[Record]:
 
 async def standing(connection: Connection | Pool, name: str) -> Record | None:
     """One of every(), or None."""
-    return await db.fetchrow(connection, Q["all"], name)
+    return await db.fetchrow(connection, Q["all"], [name])
+
+
+async def page(connection: Connection | Pool, *, after: str, limit: int, users: bool = True, owner: str | None = None) -> list[Record]:
+    """As every(), the next behind the name `after`. `users` False: none of those that there is one of for each user; `owner`: only its."""
+    names = [row["name"] for row in await db.fetch(connection, Q["page"], after, not users, owner, limit)]
+    return await db.fetch(connection, Q["all"], names) if names else []
 
 
 async def one(connection: Connection | Pool, name: str) -> Record | None:

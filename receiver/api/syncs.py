@@ -11,7 +11,7 @@ from outbox.errors import PostroomError
 from outbox.store import events, runs, schedules, syncs
 from outbox.store.runs import MOST_HOURS_BACK, SwitchedOff, Trigger, UnknownSync, UnknownType, What, WrongRange
 from outbox.store.schedules import CatchUp
-from receiver.api.operation import Answer, Asked, Call, Limit, Moment, NoBody, NoQuery, Operation, Said, Table, Text, Time, Told
+from receiver.api.operation import Answer, Asked, Call, Flag, Limit, Moment, NoBody, NoQuery, Operation, Said, Table, Text, Time, Told
 from receiver.config import Role
 from receiver.errors import Problem, conflict, invalid, not_found
 
@@ -127,8 +127,16 @@ class Detail(Sync):
     recent: list[Touched] = Field(description="Of the run at work, else of the last that went well.")
 
 
+class SyncsAsked(Asked):
+    users: Flag = Field(False, description="1: also those that there is one of for each user, such as google-contacts:ada.")
+    owner: Name | None = Field(None, description="Only those of this account: a user, or a connected location.")
+    after: Name | None = Field(None, description="Only those behind it: next_after of the page before.")
+    limit: Limit = 50
+
+
 class Syncs(Said):
     syncs: list[Sync]
+    next_after: str | None
 
 
 class Runs(Said):
@@ -182,9 +190,12 @@ class ScheduleTold(Told):
     on: bool = True
 
 
-async def list_syncs(call: Call[NoQuery, NoBody]) -> Answer:
-    """All that a dispatcher has written down."""
-    return Answer(Syncs(syncs=[Sync(**facts) for facts in await sync_facts.every(call.desk.pool)]))
+async def list_syncs(call: Call[SyncsAsked, NoBody]) -> Answer:
+    """What a dispatcher has written down, by name; those of single users only when they are asked for."""
+    asked = call.query
+    users = asked.users or asked.owner is not None
+    found = await sync_facts.page(call.desk.pool, after=asked.after or "", limit=asked.limit, users=users, owner=asked.owner)
+    return Answer(Syncs(syncs=[Sync(**facts) for facts in found], next_after=found[-1]["name"] if len(found) == asked.limit else None))
 
 
 async def one_sync(call: Call[NoQuery, NoBody]) -> Answer:
@@ -349,7 +360,7 @@ class _as_problem:  # noqa: N801 -- reads as a statement
 
 _RUN, _SYNC = "/api/syncs/{name}/runs/{id}", "/api/syncs/{name}"
 OPERATIONS: Table = (
-    Operation("GET", "/api/syncs", "Scheduled syncs and how they stand", Role.VIEWER, list_syncs, NoQuery, NoBody, Syncs),
+    Operation("GET", "/api/syncs", "Scheduled syncs and how they stand", Role.VIEWER, list_syncs, SyncsAsked, NoBody, Syncs),
     Operation("GET", _SYNC, "One sync", Role.VIEWER, one_sync, NoQuery, NoBody, Detail),
     Operation("GET", f"{_SYNC}/runs", "Its runs", Role.VIEWER, list_runs, RunsAsked, NoBody, Runs),
     Operation(

@@ -11,7 +11,11 @@ from typing import Any
 import pytest
 
 from dispatcher.clients import accounts, oauth
+from dispatcher.routes import ROUTES
+from dispatcher.schedule import Schedule
 from dispatcher.service import Dispatcher, Stop
+from dispatcher.syncs import ghl_contacts
+from dispatcher.syncs.table import SYNCS
 from outbox import Event
 from outbox.store import destinations
 from outbox.testing import Postroom
@@ -312,3 +316,40 @@ async def test_messages_that_name_nobody_are_skipped(at: World) -> None:
         for event in await settled(at, *bare, odd):
             assert (await fate(at.postroom, event)).state == "skipped"
     assert await states(at) == {}
+
+
+async def test_a_connected_location_has_a_sync_of_its_own_that_begins_at_once_and_ends_with_the_app(at: World) -> None:
+    contact = at.ghl.put_contact(locationId=CORK, firstName="Ada")
+    name = ghl_contacts.name_of(CORK)
+    async with at.services() as shared:
+        stop = Stop()
+        task = asyncio.create_task(Dispatcher(at.postroom.dsn, shared, ROUTES).run(stop))
+        await settled(at, at.code())
+        [run] = await at.postroom.rows("select id, sync, type from outbox.runs")
+        assert (run["sync"], run["type"]) == (name, "incremental")
+        await eventually(is_over(at.postroom, run["id"]), within_s=20)
+        await settled(at, app_event("UNINSTALL", at=datetime.now(UTC) + timedelta(seconds=1)))
+        stop.ask()
+        await asyncio.wait_for(task, 40)
+    assert await at.postroom.rows("select state, created, calls > 0 asked from outbox.runs") == [
+        {"state": "done", "created": 1, "asked": True}
+    ]
+    assert await at.postroom.rows("select ghl_contact_id, location_id from crm.contacts") == [
+        {"ghl_contact_id": contact["id"], "location_id": CORK}
+    ]
+    [standing] = await at.postroom.rows("select destination, off from outbox.syncs where name = $1", name)
+    assert standing == {"destination": f"ghl:{CORK}", "off": "the app was uninstalled at GHL"}
+    assert await at.postroom.value("select count(*) from outbox.schedules where sync = $1", name) == 2
+
+
+async def test_locations_that_were_connected_before_get_their_sync_when_a_dispatcher_begins_and_the_one_with_a_key_does_not(
+    at: World,
+) -> None:
+    await at.connect(CORK)
+    await at.connect(DEMO_LOCATION_ID)
+    async with at.services(at.with_key()) as shared:
+        await Schedule(shared, SYNCS).register()
+        await Schedule(shared, SYNCS).register()
+    names = await at.postroom.rows("select name from outbox.syncs where name like 'ghl-contacts%' order by 1")
+    assert [row["name"] for row in names] == ["ghl-contacts", f"ghl-contacts:{CORK}"]
+    assert await at.postroom.value("select count(*) from outbox.runs") == 1

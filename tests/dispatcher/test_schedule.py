@@ -29,10 +29,11 @@ async def shared(postroom: Postroom) -> AsyncIterator[Services]:
         yield made
 
 
-async def scheduled(postroom: Postroom, *table: Sync, looks: int = 1) -> None:
+async def scheduled(postroom: Postroom, *table: Sync, looks: int = 1, pulls_first: bool = False) -> None:
     """As many dispatchers as `looks` have begun and look at the same moment."""
+    syncs_ = {one.name: one for one in table}
     async with AsyncExitStack() as stack:
-        made = [Schedule(await stack.enter_async_context(shared(postroom)), {one.name: one for one in table}) for _ in range(looks)]
+        made = [Schedule(await stack.enter_async_context(shared(postroom)), syncs_, pulls_first=pulls_first) for _ in range(looks)]
         await asyncio.gather(*(one.register() for one in made))
         await asyncio.gather(*(one.look() for one in made))
 
@@ -162,3 +163,48 @@ async def test_an_external_cron_that_calls_twice_at_once_means_one_run(postroom:
     assert (await call())[1] is False
     await postroom.pool.execute("update outbox.runs set asked_at = asked_at - interval '6 min'")
     assert (await call())[1] is True
+
+
+async def test_a_sync_that_has_never_run_begins_at_the_first_start_and_once_whoever_starts(postroom: Postroom) -> None:
+    one = sync(numbers(2), schedules={**HOURLY, **NIGHTLY})
+    await scheduled(postroom, one, looks=3, pulls_first=True)
+    [event] = await postroom.staged()
+    assert event["key"] == "sync:numbers:first"
+    assert await postroom.rows("select type, trigger, by_whom from outbox.runs") == [
+        {"type": "incremental", "trigger": "schedule", "by_whom": None}
+    ]
+    await carried_out(postroom, one)
+    await scheduled(postroom, one, pulls_first=True)
+    assert len(await postroom.staged()) == 1
+
+
+async def test_what_is_off_paused_unscheduled_or_waits_for_its_tick_does_not_begin_by_itself(postroom: Postroom) -> None:
+    table = [
+        sync(numbers(1), name="off", schedules=HOURLY, off=lambda services: "RATES_KEY is missing"),
+        sync(numbers(1), name="by-hand"),
+        sync(numbers(1), name="waits", schedules=HOURLY, waits_for_tick=True),
+        sync(numbers(1), name="paused", schedules=HOURLY),
+    ]
+    await scheduled(postroom, *table)
+    await syncs.pause(postroom.pool, "paused", by="ada", why="not yet")
+    await scheduled(postroom, *table, pulls_first=True)
+    assert await postroom.staged() == []
+    await scheduled(postroom, sync(numbers(1), name="off", schedules=HOURLY), pulls_first=True)
+    assert [event["kind"] for event in await postroom.staged()] == ["sync.off"], "its credential came later"
+
+
+async def test_a_sync_that_no_code_knows_any_more_is_off_until_it_is_known_again(postroom: Postroom) -> None:
+    one, other = sync(numbers(1), schedules=HOURLY), sync(numbers(1), name="other")
+    await scheduled(postroom, one, other)
+    await syncs.register(postroom.pool, "other:account", destination=None, types=("full",), off=None)
+    await scheduled(postroom, other)
+    assert {row["name"]: row["off"] for row in await postroom.rows("select name, off from outbox.syncs")} == {
+        "numbers": syncs.GONE,
+        "other": None,
+        "other:account": None,
+    }
+    await make_due(postroom)
+    await scheduled(postroom, other)
+    assert await postroom.staged() == []
+    await scheduled(postroom, one, other)
+    assert await postroom.value("select off from outbox.syncs where name = 'numbers'") is None

@@ -60,6 +60,23 @@ async def test_a_sync_shows_its_light_its_ends_and_its_next_times(postroom: Post
     assert one["next_at"] == min(full["next"][0]["utc"], incremental["next"][0]["utc"])
 
 
+async def test_syncs_come_page_by_page_and_those_of_users_when_they_are_asked_for(postroom: Postroom, shop: str) -> None:
+    for name in ("google-contacts", "google-contacts:ada", "google-contacts:eve", "ghl-contacts:Cork"):
+        await syncs.register(postroom.pool, name, destination=None, types=["incremental"], off=None)
+    async with started(postroom) as talk:
+
+        async def listed(query: str) -> tuple[list[str], str | None]:
+            told = (await talk.get(f"/api/syncs{query}", viewer=True)).json()
+            return [one["name"] for one in told["syncs"]], told["next_after"]
+
+        assert await listed("") == (["ghl-contacts:Cork", "google-contacts", "shop"], None)
+        assert await listed("?limit=2") == (["ghl-contacts:Cork", "google-contacts"], "google-contacts")
+        assert await listed("?limit=2&after=google-contacts") == (["shop"], None)
+        assert len((await listed("?users=1"))[0]) == 5
+        assert await listed("?owner=eve") == (["google-contacts:eve"], None)
+        assert (await talk.get("/api/syncs?users=some", viewer=True)).status_code == 400
+
+
 async def test_a_run_is_asked_for_shown_and_cancelled(postroom: Postroom, shop: str) -> None:
     async with started(postroom) as talk:
         asked = await talk.post(f"{shop}/runs", {"type": "incremental", "hours_back": 48, "dry_run": True})
