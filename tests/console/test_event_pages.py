@@ -174,6 +174,35 @@ async def test_a_dead_letter_says_what_a_retry_would_mean_and_is_retried(postroo
     assert await postroom.value("select count(*) from outbox.audit where what = 'retry'") == 1
 
 
+async def test_causes_are_filtered_and_what_a_filter_finds_is_planned(postroom: Postroom, drain: Drain) -> None:
+    await stage_all(postroom, *(Event("test.phone", {}) for _ in range(2)), Event("test.mail", {}))
+    await drain({**DYING, "test.mail": DYING["test.phone"]})
+    await postroom.pool.execute(
+        "update outbox.dead set reason = 'ghl answered 401' where event_id = (select max(event_id) from outbox.dead)"
+    )
+    await postroom.pool.execute("update outbox.dead set died_at = now() - interval '3 days' where reason <> 'ghl answered 401'")
+    async with operating(postroom) as visitor:
+        by_class = await visitor.page("/console/dead?class=unauthorised")
+        by_time = (await visitor.get("/console/dead?since=24h")).text
+        odd = await visitor.page("/console/dead?class=never")
+        fields = dict(
+            re.findall(r'name="(all|kind|since)" value="([^"]*)"', by_time.partition("/console/acts/plan")[2].partition("</form>")[0])
+        )
+        made = await visitor.act("/console/acts/plan", **fields)
+        everything = await visitor.act("/console/acts/plan", all="1")
+        strange = await visitor.act("/console/acts/plan", all="1", since="soon")
+        plan = await visitor.page(made.headers["location"])
+        whole = await visitor.page(everything.headers["location"])
+    assert ("test.mail" in words(by_time), "test.phone: no phone" in words(by_time)) == (True, False)
+    assert "ghl answered 401" in by_class
+    assert "A plan of several groups knows kinds and times only" in by_class
+    assert "ignored: class=never" in odd
+    assert set(fields) == {"all", "since"}
+    assert "retry 1 dead letter" in plan
+    assert "retry 3 dead letters" in whole
+    assert strange.status_code == 422
+
+
 async def test_a_discard_of_many_asks_for_the_number(postroom: Postroom, drain: Drain) -> None:
     await stage_all(postroom, *(Event("test.phone", {}) for _ in range(2)))
     await drain(DYING)

@@ -1,7 +1,7 @@
 """Dead letters by cause; one cause with what to do; and plans, which retry or discard many and show how far they are."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -13,7 +13,7 @@ from outbox.store.plans import Act as PlanAct
 from outbox.timeline import iso
 from outbox.verdict import Cause
 from receiver.console import charts
-from receiver.console.page import Act, Done, Form, Page, Pages, Visit, no_such
+from receiver.console.page import Act, Done, Form, Page, Pages, Refused, Visit, no_such
 from receiver.console.pages.events import SPANS, Since
 
 PATH, PLANS = "/console/dead", "/console/retries"
@@ -58,6 +58,7 @@ async def read(visit: Visit) -> Mapping[str, Any]:
         "total": sum(row["dead"] for row in every),
         "groups": len(every),
         "is_cut": len(every) == MOST_GROUPS,
+        "planned": _planned(destination, cause, noted, kind=kind, earliest=earliest) if rows else None,
         "is_filtered": bool(kind or destination or noted or cause or earliest),
         "spark": lambda row: charts.spark(row["last_24_hours"], each="hour"),
         "causes": list(Cause),
@@ -75,6 +76,13 @@ async def read(visit: Visit) -> Mapping[str, Any]:
         "moment": datetime.fromisoformat,
         "plans": await plans.find(visit.pool, limit=5),
     }
+
+
+def _planned(*others: object, kind: str | None, earliest: str | None) -> dict[str, str] | None:
+    """The form's fields for a plan of all that is shown; None: a plan knows kinds and times, and no other filter."""
+    if any(others):
+        return None
+    return {"all": "1"} | ({"kind": kind} if kind else {}) | ({"since": earliest} if earliest else {})
 
 
 async def read_group(visit: Visit) -> Mapping[str, Any]:
@@ -126,12 +134,24 @@ async def make(visit: Visit, form: Form) -> Done:
     act = PlanAct.DISCARD if form.text("act") == PlanAct.DISCARD else PlanAct.RETRY
     reason = form.needed("reason", most=400) if act is PlanAct.DISCARD else None
     ids = [int(value) for value in form.many("event") if value.isascii() and value.isdigit() and len(value) <= 16]
-    group = form.text("group")
-    which = Filter(group=group) if group and not ids else Filter()
-    if not group and not ids:
+    group, is_all = form.text("group"), form.text("all") is not None
+    which = Filter() if ids else Filter(group=group, kind=form.text("kind"), since=_since(form))
+    if not group and not ids and not is_all:
         return Done("Nothing is ticked: nothing was planned.", form.back(PATH), good=False)
     made = await operators.make_plan(visit.pool, visit.actor, which, act=act, ids=ids or None, reason=reason)
     return Done(f"Plan {made} is stored. Nothing was sent yet.", f"{PLANS}/{made}")
+
+
+def _since(form: Form) -> datetime | None:
+    """When the dead letters of a filter died at the earliest, as the page that offered it said. Raises Refused (422)."""
+    text = form.text("since")
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise Refused(422, "This cannot be used", "Since: a time in ISO 8601. Nothing was changed.") from None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 async def start(visit: Visit, form: Form) -> Done:
