@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+# Some images set it. Then every process that a test starts would compile the whole program again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: install run demo check test test-long evidence bench bench-short lock clean
 

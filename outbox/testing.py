@@ -89,8 +89,41 @@ class Postroom:
 
     async def hurry(self) -> int:
         """Makes every wait that has an end end now, so that a test of retries need not wait. Returns how many."""
-        due = await self.pool.fetch("update outbox.busy set due_at = now() where owner is null and due_at < 'infinity' returning event_id")
+        due = await self.pool.fetch(
+            "update outbox.busy set due_at = now() where owner is null and due_at > now() and due_at < 'infinity' returning event_id"
+        )
         return len(due)
+
+
+class Broom:
+    """Empties a database between tests, on one connection that is kept: a new one would first read the catalog of all these tables.
+
+    The connection belongs to an event loop of its own, for tests bring theirs.
+    """
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn, self._loop = dsn, asyncio.new_event_loop()
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+
+    def sweep(self) -> None:
+        """Not while an event loop runs in this thread. A connection that a test has cut is made anew."""
+        try:
+            self._loop.run_until_complete(self._sweep())
+        except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.AdminShutdownError, OSError):
+            self._connection = None
+            self._loop.run_until_complete(self._sweep())
+
+    async def _sweep(self) -> None:
+        if self._connection is None:
+            self._connection = await asyncpg.connect(self._dsn, server_settings={"application_name": "postroom:broom"})
+        await self._connection.execute(EMPTY)
+
+    def put_away(self) -> None:
+        """Closes the connection and the loop."""
+        if self._connection is not None:
+            self._connection.terminate()
+            self._loop.run_until_complete(asyncio.sleep(0))
+        self._loop.close()
 
 
 FOLDER = "POSTROOM_TEST_FOLDER"
@@ -126,27 +159,31 @@ def postroom_server() -> Iterator[Embedded]:
 @pytest.fixture(scope="session")
 def postroom_template(postroom_server: Embedded) -> str:
     """The name of a migrated database of this process of the test run, to be copied: quicker than to migrate each."""
-    name = f"template_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{os.getpid()}"
-
-    async def make() -> None:
-        await _administer(postroom_server, f"create database {name}")
-        connection = await asyncpg.connect(postroom_server.dsn(name))
-        await migrate(connection)
-        await connection.close()
-
-    asyncio.run(make())
-    return name
+    return asyncio.run(make_template(postroom_server))
 
 
 @pytest.fixture(scope="session")
 def postroom_database(postroom_server: Embedded, postroom_template: str) -> str:
     """A migrated database for this process of the test run. Its connection string."""
     name = postroom_template.replace("template", "test", 1)
-    asyncio.run(_administer(postroom_server, f"create database {name} template {postroom_template}"))
+    asyncio.run(administer(postroom_server, f"create database {name} template {postroom_template}"))
     return postroom_server.dsn(name)
 
 
-async def _administer(server: Embedded, statement: str) -> None:
+async def make_template(server: Embedded) -> str:
+    """The name of a new database there, migrated, that nothing is connected to."""
+    name = f"template_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{os.getpid()}"
+    await administer(server, f"create database {name}")
+    connection = await asyncpg.connect(server.dsn(name))
+    try:
+        await migrate(connection)
+    finally:
+        await connection.close()
+    return name
+
+
+async def administer(server: Embedded, statement: str) -> None:
+    """Runs a statement that is about a whole database."""
     connection = await asyncpg.connect(server.dsn("postgres"))
     try:
         await connection.execute(statement)
@@ -154,12 +191,26 @@ async def _administer(server: Embedded, statement: str) -> None:
         await connection.close()
 
 
+@pytest.fixture(scope="session")
+def postroom_broom(postroom_database: str) -> Iterator[Callable[[], None]]:
+    """`postroom_broom()`: empties the database of this process."""
+    broom = Broom(postroom_database)
+    yield broom.sweep
+    broom.put_away()
+
+
+@pytest.fixture
+def postroom_emptied(postroom_broom: Callable[[], None], postroom_database: str) -> str:
+    """The connection string of the database, which is empty now. No event loop runs here, so that the broom may run its own."""
+    postroom_broom()
+    return postroom_database
+
+
 @async_fixture
-async def postroom(postroom_database: str) -> AsyncIterator[Postroom]:
+async def postroom(postroom_emptied: str) -> AsyncIterator[Postroom]:
     """An empty database and a pool on it."""
-    async with db.pool(postroom_database, name="postroom:test", size=8, timeout_s=30) as pool:
-        await pool.execute(EMPTY)
-        yield Postroom(postroom_database, pool)
+    async with db.pool(postroom_emptied, name="postroom:test", size=8, timeout_s=30) as pool:
+        yield Postroom(postroom_emptied, pool)
 
 
 @pytest.fixture
@@ -196,17 +247,19 @@ def drain(postroom: Postroom) -> Drain:
         settings = settings or DispatcherSettings.model_construct()
         loaded = load(settings.modules, installed=())
         async with services(postroom.dsn, settings, own=loaded.clients) as shared:
-            stop = Stop()
-            dispatcher = asyncio.create_task(Dispatcher(postroom.dsn, shared, routes or loaded.routes, syncs=loaded.syncs).run(stop))
+            stop, dispatcher = Stop(), Dispatcher(postroom.dsn, shared, routes or loaded.routes, syncs=loaded.syncs)
+            running = asyncio.create_task(dispatcher.run(stop))
             try:
                 async with asyncio.timeout(timeout_s):
                     while await _is_busy(postroom, hurry=hurry):
-                        if dispatcher.done():
+                        if running.done():
                             break
+                        if hurry and await postroom.hurry() and dispatcher.loop is not None:
+                            dispatcher.loop.look_for_due()  # it had planned to look when their time would have come
                         await asyncio.sleep(0.01)
             finally:
                 stop.ask()
-                await dispatcher
+                await running
         return await postroom.totals()
 
     return run
@@ -244,8 +297,6 @@ def pull(postroom: Postroom, drain: Drain) -> Pull:
 
 
 async def _is_busy(postroom: Postroom, *, hurry: bool) -> bool:
-    if hurry:
-        await postroom.hurry()
     busy: bool = await postroom.value(
         """select exists (select from outbox.busy where owner is not null or due_at <= now() or ($1 and due_at < 'infinity'))
                or exists (select from outbox.delayed where due_at <= now())

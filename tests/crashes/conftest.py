@@ -7,12 +7,11 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
-import asyncpg
 import pytest
 
 from outbox import db
 from outbox.embedded import Embedded, find_binaries, temporary_folder
-from outbox.migrate import migrate
+from outbox.testing import administer, make_template
 from tests.crashes import evidence as kept
 from tests.crashes.evidence import Row
 from tests.crashes.world import World
@@ -25,7 +24,7 @@ POOL_SIZE = 4
 async def world_on(server: Embedded, template: str) -> AsyncIterator[World]:
     """A world on a new database of this server, a copy of a migrated one, which is dropped at the end."""
     name = f"crash_{uuid.uuid4().hex[:12]}"
-    await _administer(server, f"create database {name} template {template}")
+    await administer(server, f"create database {name} template {template}")
     try:
         async with (
             db.pool(server.dsn(name), name="postroom:test", size=POOL_SIZE, timeout_s=30) as pool,
@@ -33,7 +32,7 @@ async def world_on(server: Embedded, template: str) -> AsyncIterator[World]:
         ):
             yield world
     finally:
-        await _administer(server, f"drop database {name} with (force)")
+        await administer(server, f"drop database {name} with (force)")
 
 
 @pytest.fixture
@@ -63,7 +62,7 @@ def own_server() -> Iterator[Embedded]:
 @pytest.fixture(scope="session")
 def own_template(own_server: Embedded) -> str:
     """As postroom_template, there."""
-    return asyncio.run(_make_template(own_server))
+    return asyncio.run(make_template(own_server))
 
 
 @pytest.fixture
@@ -84,22 +83,3 @@ def evidence() -> Callable[[Row], None]:
     """`evidence(Row(…))`: kept where POSTROOM_EVIDENCE names a folder."""
     folder = os.environ.get(kept.FOLDER)
     return lambda row: kept.keep(row, Path(folder)) if folder else None
-
-
-async def _make_template(server: Embedded) -> str:
-    name = f"crash_template_{os.getpid()}"
-    await _administer(server, f"create database {name}")
-    connection = await asyncpg.connect(server.dsn(name))
-    try:
-        await migrate(connection)
-    finally:
-        await connection.close()
-    return name
-
-
-async def _administer(server: Embedded, statement: str) -> None:
-    connection = await asyncpg.connect(server.dsn("postgres"))
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()

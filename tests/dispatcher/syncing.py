@@ -74,18 +74,19 @@ async def carried_out(
 ) -> None:
     """A dispatcher that knows this sync works until all runs are so, in tests' own hurry."""
     async with services(postroom.dsn, settings or DispatcherSettings.model_construct()) as shared:
-        stop = Stop()
-        dispatcher = asyncio.create_task(Dispatcher(postroom.dsn, shared, sync_routes({one.name: one}), syncs={one.name: one}).run(stop))
+        stop, dispatcher = Stop(), Dispatcher(postroom.dsn, shared, sync_routes({one.name: one}), syncs={one.name: one})
+        running = asyncio.create_task(dispatcher.run(stop))
 
         async def are_so() -> bool:
-            await postroom.hurry()
+            if await postroom.hurry() and dispatcher.loop is not None:
+                dispatcher.loop.look_for_due()
             return bool(await postroom.value(f"select bool_and({until}) from outbox.runs"))
 
         try:
             await eventually(are_so, within_s=within_s)
         finally:
             stop.ask()
-            await dispatcher
+            await running
 
 
 async def run_row(postroom: Postroom, run_id: int) -> dict[str, Any]:

@@ -65,7 +65,10 @@ async def test_a_look_that_breaks_off_has_told_nothing_and_the_next_tells(postro
     assert len(await Alarms(postroom.pool).once()) == 1
 
 
-async def test_an_alert_reaches_every_room_in_its_shape_and_a_dead_room_holds_up_no_other(postroom: Postroom) -> None:
+async def test_an_alert_reaches_every_room_in_its_shape_and_a_dead_room_holds_up_no_other(
+    postroom: Postroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alarms, "EVERY_S", 0.2)
     hooks = HookSimulator(refusals={"discord": [(503, {}), (429, {"retry-after": "0"})]})
     async with serve(hooks.app) as at:
         base = at.base_url
@@ -73,7 +76,7 @@ async def test_an_alert_reaches_every_room_in_its_shape_and_a_dead_room_holds_up
         settings = DispatcherSettings.read(alert_urls=urls, alert_secrets=f"c={SECRET}", alert_private=True)
         await reject_token(postroom)
         async with dispatching(postroom.dsn, settings=settings):
-            await eventually(lambda: _all_told(hooks), within_s=40)
+            await eventually(lambda: _all_told(postroom, hooks), within_s=40)
 
             async def buried() -> bool:
                 return bool(await postroom.rows(DEAD_ROOM))
@@ -89,7 +92,8 @@ async def test_an_alert_reaches_every_room_in_its_shape_and_a_dead_room_holds_up
     _verify(standard.raw, standard.headers)
 
 
-async def _all_told(hooks: HookSimulator) -> bool:
+async def _all_told(postroom: Postroom, hooks: HookSimulator) -> bool:
+    await postroom.hurry()
     return {one.hook for one in hooks.taken} == {"slack", "discord", "standard"}
 
 

@@ -28,7 +28,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     "a gateway gives up": {"kind": "answer", "status": 503},
     "it breaks after the work": {"kind": "answer", "status": 500, "after_work": True},
     "it breaks": {"kind": "answer", "status": 500},
-    "the rate is limited": {"kind": "answer", "status": 429, "headers": {"retry-after": "0"}},
+    "the rate is limited": {"kind": "answer", "status": 429, "headers": {"retry-after": "1"}},
 }
 PLACES = {
     "note": ("POST", "/contacts/*/notes"),

@@ -7,7 +7,6 @@ import tempfile
 from pathlib import Path
 
 import psutil
-import pytest
 
 from outbox.testing import EMPTY, Postroom
 
@@ -66,7 +65,15 @@ def test_requests_are_signed_as_the_providers_sign_them(signed):
     headers, _ = signed.notion({"id": "1"}, token="t")
     assert "x-notion-signature" in {name.lower() for name in headers}
 """
-FAILING = APP_TEST + "    assert False, 'on purpose'\n"
+FAILING = (
+    APP_TEST
+    + """
+
+@pytest.mark.asyncio
+async def test_what_fails(postroom):
+    assert await postroom.value("select 1") == 2, "on purpose"
+"""
+)
 
 
 def run(folder: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[str], str]:
@@ -74,7 +81,7 @@ def run(folder: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[str]
     hidden = ("PYTEST", "POSTROOM", "COV")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
     # An app's real keys, which a test must not use.
-    environment |= {"GHL_API_KEY": "pit-00000000-0000-0000-0000-000000000000", "GHL_LOCATION_ID": "real", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment |= {"GHL_API_KEY": "pit-00000000-0000-0000-0000-000000000000", "GHL_LOCATION_ID": "real"}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
     with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         output, _ = process.communicate(timeout=180)
@@ -91,30 +98,27 @@ def left_behind(name: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("settings", "arguments"),
-    [
-        ("asyncio_mode = auto", ()),
-        ("asyncio_mode = strict", ()),
-        ("asyncio_mode = strict", ("-n2",)),
-    ],
-    ids=["auto", "strict", "two processes"],
-)
-def test_an_apps_tests_pass_with_the_fixtures_and_leave_no_postgres(tmp_path: Path, settings: str, arguments: tuple[str, ...]) -> None:
-    (tmp_path / "pytest.ini").write_text(f"[pytest]\n{settings}\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n")
-    (tmp_path / "test_app.py").write_text(APP_TEST)
-    result, name = run(tmp_path, *arguments)
+def write_app(folder: Path, tests: str, *, mode: str) -> None:
+    """Its tests and settings."""
+    (folder / "pytest.ini").write_text(
+        f"[pytest]\nasyncio_mode = {mode}\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n"
+    )
+    (folder / "test_app.py").write_text(tests)
+
+
+def test_an_apps_tests_pass_with_the_fixtures_in_two_processes_and_leave_no_postgres(tmp_path: Path) -> None:
+    write_app(tmp_path, APP_TEST, mode="strict")
+    result, name = run(tmp_path, "-n2")
     assert result.returncode == 0, result.stdout
     assert "5 passed" in result.stdout
     assert left_behind(name) == []
 
 
-def test_a_failing_run_leaves_no_postgres_either(tmp_path: Path) -> None:
-    (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
-    (tmp_path / "test_app.py").write_text(FAILING)
+def test_a_run_in_one_process_with_a_test_that_fails_leaves_no_postgres_either(tmp_path: Path) -> None:
+    write_app(tmp_path, FAILING, mode="auto")
     result, name = run(tmp_path)
     assert result.returncode == 1, result.stdout
-    assert "1 failed, 4 passed" in result.stdout
+    assert "1 failed, 5 passed" in result.stdout
     assert left_behind(name) == []
 
 

@@ -13,12 +13,12 @@ from outbox.embedded import FAST, Binaries, Embedded, find_binaries
 from tests.outbox.embedded.servers import OWNER, ROOT, Make, Own, reachable_folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def binaries() -> Binaries:
     return find_binaries(os.environ.get("POSTROOM_PG_BIN"))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def seed(binaries: Binaries) -> Iterator[Path]:
     """A finished cluster to copy: making one takes most of a first start's time."""
     with reachable_folder() as folder:

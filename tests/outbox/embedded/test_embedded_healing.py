@@ -45,7 +45,8 @@ def test_a_backend_that_outlives_its_postmaster_does_not_hinder(make: Make, bina
 
 
 @pytest.mark.parametrize("end", ["killed", "ended"])
-def test_a_server_stops_when_its_owner_is_gone(home: Path, own: Own, end: str) -> None:
+def test_a_server_stops_when_its_owner_is_gone(home: Path, make: Make, own: Own, end: str) -> None:
+    make()  # so that the owner finds a cluster
     owner = own(home / "data")
     _, pid = answer(owner)
     watcher = psutil.Process(pid).ppid()
@@ -59,9 +60,9 @@ def test_a_server_stops_when_its_owner_is_gone(home: Path, own: Own, end: str) -
 
 
 def test_two_owners_share_a_server_and_the_last_one_stops_it(home: Path, make: Make, own: Own) -> None:
+    second, third = make(), make()
     first = own(home / "data")
     dsn, pid = answer(first)
-    second, third = make(), make()
     assert second.start() == third.start() == dsn
     first.kill()
     first.wait()
