@@ -309,7 +309,7 @@ async def test_a_user_who_took_the_consent_back_waits_and_nobody_else_does(at: W
         [connection] = await at.postroom.rows("select state, why from outbox.connections where destination = 'google:ada'")
         assert (connection["state"], "revoked" in connection["why"]) == ("inactive", True)
         asked = at.google.requests.count("POST", "/token")
-        assert (await fate(at.postroom, lost)).is_held
+        await eventually(lambda: is_held(at, lost))
         # The same person consents again: the run goes on, and reads everything, as it might be another account.
         at.put("Ciara")
         await at.settled(at.code())
