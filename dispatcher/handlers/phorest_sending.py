@@ -151,8 +151,10 @@ async def contact_of(event: Claimed, ctx: Context, row: Row) -> str | Outcome:
     if who.contact_id is not None:
         return who.contact_id
     repair = event_for(Kind.CLIENT, who.client_id) if who.is_known else import_of(Kind.CLIENT, who.client_id)
-    async with db.transaction(ctx.services.pool) as connection:
-        asked = await phorest_repairs.ask(connection, who.client_id, repair)
+    asked = await phorest_repairs.known(ctx.services.pool, who.client_id)
+    if asked is None:
+        async with db.transaction(ctx.services.pool) as connection:
+            asked = await phorest_repairs.ask(connection, who.client_id, repair)
     if asked.refused is not None:
         return Skipped(f"{NO_CLIENT}: {asked.refused}")
     wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** min(event.attempt - 1, 20))

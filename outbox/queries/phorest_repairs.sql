@@ -6,10 +6,18 @@ insert into crm.phorest_repairs (client_id) values ($1) on conflict do nothing r
 -- asked -> the event that repairs is known; also for another one after the first came to nothing.
 update crm.phorest_repairs set event_id = $2, refused = null, asked_at = now() where client_id = $1
 
--- name: one
--- what was asked for a client, locked until the caller's transaction ends; state: of the event that repairs.
-select p.client_id, p.event_id, p.refused, s.state, s.why
-from (select * from crm.phorest_repairs where client_id = $1 for update) p left join lateral outbox.states(array[p.event_id]) s on true
+-- name: look
+-- read only, and waits for nobody: what was asked for a client, and the state of the event that repairs, as of one moment.
+select p.event_id, p.refused, s.state
+from (select event_id, refused from crm.phorest_repairs where client_id = $1) p left join lateral outbox.states(array[p.event_id]) s on true
+
+-- name: lock
+-- what was asked for a client, locked until the caller's transaction ends.
+select event_id, refused from crm.phorest_repairs where client_id = $1 for update
+
+-- name: state
+-- read only: of the event that repairs; a statement of its own, for one that waited for the lock sees what there was before it waited.
+select state from outbox.states(array[$1::bigint])
 
 -- name: refuse
 -- under way, or never asked for -> it cannot be in GHL.

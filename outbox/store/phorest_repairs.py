@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from outbox import db
-from outbox.db import Connection
+from outbox.db import Connection, Pool
 from outbox.event import Event, State
 from outbox.queries import load
 from outbox.staging import stage
@@ -28,19 +28,35 @@ class Repair:
     is_new: bool = False
 
 
+async def known(connection: Connection | Pool, client_id: str) -> Repair | None:
+    """What those who come while a repair is under way need to know, without a lock that the repair itself would have to wait for.
+
+    None: nothing was asked for, or it came to nothing, or ends just now: see ask().
+    """
+    row = await db.fetchrow(connection, Q["look"], client_id)
+    if row is None:
+        return None
+    if row["refused"] is not None:
+        return Repair(row["event_id"], refused=row["refused"])
+    return Repair(row["event_id"]) if row["state"] in (State.PENDING, State.DEAD) else None
+
+
 async def ask(connection: Connection, client_id: str, repair: Event) -> Repair:
     """In the caller's transaction: stages `repair` unless that is done already, or is known to be in vain."""
     is_first = await db.fetchval(connection, Q["ask"], client_id) is not None
     if is_first and (await phorest.client(connection, client_id)).contact_id is not None:
         await db.fetch(connection, Q["done"], client_id)  # its repair ended between the caller's look and this one
         return Repair(None)
-    known = None if is_first else await db.fetchrow(connection, Q["one"], client_id)
-    if known is not None and known["refused"] is not None:
-        return Repair(known["event_id"], refused=known["refused"])
-    if known is not None and known["state"] in (State.PENDING, State.DEAD):
-        return Repair(known["event_id"])
-    if not is_first and known is None:
-        return Repair(None)  # it was there a moment ago: the client has just been linked
+    if not is_first:
+        if (under_way := await known(connection, client_id)) is not None:
+            return under_way
+        row = await db.fetchrow(connection, Q["lock"], client_id)
+        if row is None:
+            return Repair(None)  # it was there a moment ago: the client has just been linked
+        if row["refused"] is not None:
+            return Repair(row["event_id"], refused=row["refused"])
+        if await db.fetchval(connection, Q["state"], row["event_id"]) in (State.PENDING, State.DEAD):
+            return Repair(row["event_id"])
     event_id = await stage(connection, repair)
     await db.fetch(connection, Q["staged"], client_id, event_id)
     return Repair(event_id, is_new=True)

@@ -183,7 +183,7 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
         *("sessions.take_link", "sessions.tell", "sessions.unsend_form"),
     ),
     _REGISTER: ("routes.forget", "routes.tell", "schedules.put", "syncs.register", "wanted.forget", "wanted.want"),
-    _PHOREST: ("busy.wake", "phorest_repairs.one"),
+    _PHOREST: ("busy.wake", "phorest_repairs.lock"),
 }
 EXEMPT: Mapping[str, str] = {
     **{query: reason for reason, queries in _GROUPS.items() for query in queries},
