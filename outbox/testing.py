@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -224,45 +225,47 @@ Drain = Callable[..., Awaitable[dict[str, int]]]
 
 @pytest.fixture
 def drain(postroom: Postroom) -> Drain:
-    """`await drain(routes)`: runs a dispatcher until nothing is ready or running; returns the totals.
+    """`await drain(routes)`: see drained()."""
+    return partial(drained, postroom)
+
+
+async def drained(
+    postroom: Postroom,
+    routes: "Mapping[str, Route] | None" = None,
+    *,
+    settings: "DispatcherSettings | None" = None,
+    hurry: bool = False,
+    timeout_s: float = DRAIN_TIMEOUT_S,
+) -> dict[str, int]:
+    """Runs a dispatcher until nothing is ready or running; returns the totals.
 
     Without routes: ours, and those of the modules that the settings name (`modules=("shop.handlers",)`), with their clients.
 
     `hurry=True` lets retries and snoozes run at once, until nothing waits for a time. Events held for a stopped destination stay.
     """
+    from dispatcher.config import DispatcherSettings
+    from dispatcher.modules import load
+    from dispatcher.service import Dispatcher, Stop
+    from dispatcher.services import services
 
-    async def run(
-        routes: "Mapping[str, Route] | None" = None,
-        *,
-        settings: "DispatcherSettings | None" = None,
-        hurry: bool = False,
-        timeout_s: float = DRAIN_TIMEOUT_S,
-    ) -> dict[str, int]:
-        from dispatcher.config import DispatcherSettings
-        from dispatcher.modules import load
-        from dispatcher.service import Dispatcher, Stop
-        from dispatcher.services import services
-
-        # By default nothing of the environment: a developer's real keys must not meet a test's events.
-        settings = settings or DispatcherSettings.model_construct()
-        loaded = load(settings.modules, installed=())
-        async with services(postroom.dsn, settings, own=loaded.clients) as shared:
-            stop, dispatcher = Stop(), Dispatcher(postroom.dsn, shared, routes or loaded.routes, syncs=loaded.syncs)
-            running = asyncio.create_task(dispatcher.run(stop))
-            try:
-                async with asyncio.timeout(timeout_s):
-                    while await _is_busy(postroom, hurry=hurry):
-                        if running.done():
-                            break
-                        if hurry and await postroom.hurry() and dispatcher.loop is not None:
-                            dispatcher.loop.look_for_due()  # it had planned to look when their time would have come
-                        await asyncio.sleep(0.01)
-            finally:
-                stop.ask()
-                await running
-        return await postroom.totals()
-
-    return run
+    # By default nothing of the environment: a developer's real keys must not meet a test's events.
+    settings = settings or DispatcherSettings.model_construct()
+    loaded = load(settings.modules, installed=())
+    async with services(postroom.dsn, settings, own=loaded.clients) as shared:
+        stop, dispatcher = Stop(), Dispatcher(postroom.dsn, shared, routes or loaded.routes, syncs=loaded.syncs)
+        running = asyncio.create_task(dispatcher.run(stop))
+        try:
+            async with asyncio.timeout(timeout_s):
+                while await _is_busy(postroom, hurry=hurry):
+                    if running.done():
+                        break
+                    if hurry and await postroom.hurry() and dispatcher.loop is not None:
+                        dispatcher.loop.look_for_due()  # it had planned to look when their time would have come
+                    await asyncio.sleep(0.01)
+        finally:
+            stop.ask()
+            await running
+    return await postroom.totals()
 
 
 Pull = Callable[..., Awaitable[dict[str, Any]]]

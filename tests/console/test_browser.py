@@ -1,96 +1,207 @@
-"""The console in a real browser: signing in, keys, dialogs, a phone's width. Skipped, with the reason, where there is no Chromium."""
-
-import asyncio
-import shutil
-import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+"""Every page of the console in a real browser: without complaints, for each role, on a phone, by keyboard."""
 
 import pytest
-import uvicorn
-from playwright.async_api import Browser, Page, async_playwright
 
-from outbox.testing import Postroom
-from receiver.app import create_app
-from tests.receiver.running import OPERATOR_TOKEN, sealer, settings
+from tests.console.conftest import DESKTOP_PX, PHONE_PX, Served, sign_in
+from tests.console.invented import HELD_LANE, OTHER_LANE, RUNNING, SWEEPING
+from tests.receiver.running import OPERATOR_TOKEN, VIEWER_TOKEN
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium is installed (Debian: apt-get install chromium), so no page was tried"
-)
-FLAGS = [
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-]
-PATIENCE_MS = 20_000
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+WIDER = """(most) => document.documentElement.scrollWidth <= most ? [] :
+  ["too wide", ...[...document.querySelectorAll("body *")].filter((e) => e.getBoundingClientRect().right > most).map((e) => e.outerHTML)]"""
 
 
-@asynccontextmanager
-async def serving(postroom: Postroom) -> AsyncIterator[str]:
-    """The receiver on a free port of this machine."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        app = create_app(postroom.dsn, settings(), sealer=sealer())
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="on"))
-        running = asyncio.create_task(server.serve(sockets=[listening]))
-        try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            await running
+def pages(served: Served) -> dict[str, str]:
+    """Every page, and words that it shows of the invented installation."""
+    all_, lane = served.invented, HELD_LANE.replace(":", "%3A")
+    return {
+        "": "need you",
+        "events": "appointment.confirmed",
+        f"events/{all_.dead[0]}": "phone is invalid",
+        f"events/{all_.done}": "create-note",
+        "dead": "phone is invalid",
+        f"dead/{all_.group}": "4 dead, 4 lanes",
+        "lanes": HELD_LANE,
+        f"lanes/one?lane={lane}": "2 behind it",
+        "syncs": SWEEPING,
+        f"syncs/{SWEEPING}": "braked",
+        f"syncs/{SWEEPING}/runs/{all_.run}": "the phone number has letters",
+        f"syncs/{RUNNING}/runs/{all_.running}": "1,140 of 1,800",
+        "audits": "phorest",
+        f"audits/{all_.audit}": "not in ghl",
+        "connections": "schema change",
+        "rejected": "Nothing was turned away",
+        "audit": "sign in",
+    }
 
 
-@asynccontextmanager
-async def browsing(postroom: Postroom, *, width: int = 1280) -> AsyncIterator[tuple[Page, str, list[str]]]:
-    """A page that is signed in, the server's address, and what the browser complained of."""
-    async with serving(postroom) as url, async_playwright() as playwright:
-        browser: Browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = await browser.new_page(viewport={"width": width, "height": 740}, timezone_id="America/New_York")
-        page.set_default_timeout(PATIENCE_MS)
-        complaints: list[str] = []
-        page.on("console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        await page.goto(f"{url}/console/audit")
-        await page.fill("#token", OPERATOR_TOKEN)
-        await page.press("#token", "Enter")
-        await page.wait_for_url("**/console/audit")
-        yield page, url, complaints
-        await browser.close()
+async def test_every_page_opens_without_a_complaint_of_the_browser_and_fits_a_phone(served: Served) -> None:
+    async with served.tab() as tab:
+        for path, words in pages(served).items():
+            await tab.open(path)
+            assert words in await tab.page.inner_text("main"), path
+            await tab.page.set_viewport_size({"width": PHONE_PX, "height": 740})
+            assert await tab.page.evaluate(WIDER, PHONE_PX) == [], path
+            await tab.page.set_viewport_size({"width": DESKTOP_PX, "height": 740})
 
 
-async def test_keys_dialogs_and_acts_work_under_the_policy(postroom: Postroom) -> None:
-    async with browsing(postroom) as (page, _, complaints):
-        await page.keyboard.press("?")
-        assert await page.locator("#help").is_visible()
-        await page.keyboard.press("Escape")
-        await page.keyboard.press("g")
-        await page.keyboard.press("c")
-        await page.wait_for_url("**/console/connections")
-        assert "America/New_York" in await page.inner_text(".zone")
-        await page.locator("tr", has_text="notion").get_by_text("Pause…").first.click()
-        dialog = page.locator("dialog[open]")
-        assert await dialog.locator("button:focus").inner_text() == "Cancel"
-        await page.keyboard.press("Escape")
-        assert await page.locator("dialog[open]").count() == 0
-        await page.locator("tr", has_text="notion").get_by_text("Pause…").first.click()
-        await dialog.get_by_label("Reason").fill("schema change")
-        await dialog.get_by_role("button", name="Pause notion").click()
-        await page.get_by_text("Paused notion until somebody resumes it").wait_for()
-        await page.get_by_role("button", name="Resume").click()
-        await page.get_by_text("Resumed notion.").wait_for()
-        await page.get_by_role("button", name="Dismiss").click()
-        await page.get_by_text("Resumed notion.").wait_for(state="detached")
-        await page.click("[data-theme-switch]")
-        theme = await page.get_attribute("html", "data-theme")
-        await page.reload()
-        assert await page.get_attribute("html", "data-theme") == theme
-        assert complaints == []
-    assert await postroom.value("select count(*) from outbox.audit where what in ('pause', 'resume')") == 2
+async def test_a_viewer_is_offered_no_act(served: Served) -> None:
+    async with served.tab(VIEWER_TOKEN) as tab:
+        for path in (f"events/{served.invented.dead[0]}", f"dead/{served.invented.group}", f"syncs/{SWEEPING}", "connections"):
+            await tab.open(path)
+            acts = tab.page.locator("main form[method=post]:not([action='/console/dismiss']) button")
+            assert await acts.count() > 0, path
+            assert await acts.locator("visible=true").and_(tab.page.locator(":not([disabled])")).count() == 0, path
 
 
-async def test_no_page_is_wider_than_a_phone(postroom: Postroom) -> None:
-    async with browsing(postroom, width=360) as (page, url, complaints):
-        for path in ("", "syncs", "connections", "rejected", "audit"):
-            await page.goto(f"{url}/console/{path}")
-            assert await page.evaluate("document.documentElement.scrollWidth") <= 360, path
-        assert complaints == []
+async def test_keys_lead_to_pages_and_a_dialog_begins_at_cancel(served: Served) -> None:
+    async with served.tab() as tab:
+        await tab.open("audit")
+        await tab.page.keyboard.press("?")
+        assert await tab.page.locator("#help").is_visible()
+        await tab.page.keyboard.press("Escape")
+        await tab.page.keyboard.press("g")
+        await tab.page.keyboard.press("c")
+        await tab.page.wait_for_url("**/console/connections")
+        assert "America/New_York" in await tab.page.inner_text(".zone")
+        await tab.page.get_by_text("Pause…").first.click()
+        assert await tab.page.locator("dialog[open] button:focus").inner_text() == "Cancel"
+        await tab.page.keyboard.press("Escape")
+        assert await tab.page.locator("dialog[open]").count() == 0
+
+
+async def test_dead_letters_are_retried_discarded_and_tried_by_one_first(served: Served) -> None:
+    alone, (first, second, *_) = served.invented.lone_dead, served.invented.dead
+    async with served.tab() as tab:
+        await tab.open(f"events/{alone}")
+        await tab.press("Retry")
+        await tab.said(f"#{alone} is retried.")
+        await tab.open(f"events/{second}")
+        await tab.press("Discard…")
+        await tab.answer("Discard", Reason="booked again by phone")
+        await tab.said(f"#{second} is discarded.")
+        await tab.open(f"dead/{served.invented.group}")
+        await tab.press("Plan a retry")
+        await tab.said("retry 3 dead letters")
+        await tab.press("Send the canary")
+        await tab.said("under way")
+        await tab.press("Stop")
+        await tab.said("stopped by otto")
+    assert await state(served, alone) == await state(served, first) == "pending"
+    assert await state(served, second) == "skipped"
+    assert await reason_of(served, "discard") == "booked again by phone"
+
+
+async def test_what_is_done_is_replayed(served: Served) -> None:
+    async with served.tab() as tab:
+        await tab.open(f"events/{served.invented.done}")
+        await tab.press("Replay")
+        await tab.said("is in the queue again")
+    assert await state(served, served.invented.done) == "pending"
+
+
+async def test_lanes_are_tried_buried_and_released(served: Served) -> None:
+    async with served.tab() as tab:
+        await tab.open(f"lanes/one?lane={HELD_LANE}")
+        await tab.press("Run head now")
+        await tab.said(f"#{served.invented.held} runs now.")
+        await tab.press("Release lane…")
+        await tab.answer("Release")
+        await tab.said("its lane goes on")
+        await tab.open(f"lanes/one?lane={OTHER_LANE}")
+        await tab.press("Bury head…")
+        await tab.answer("Bury", Reason="its contact is gone")
+        await tab.said("is a dead letter; its lane goes on")
+    assert (
+        await served.postroom.value(
+            "select count(*) from outbox.busy b join outbox.events e on e.id = b.event_id where e.lane like 'ghl:contact:c_%'"
+        )
+        == 0
+    )
+    assert await reason_of(served, "bury") == "its contact is gone"
+
+
+async def test_a_connection_is_paused_and_resumed_and_a_token_promoted(served: Served) -> None:
+    async with served.tab() as tab:
+        await tab.open("connections")
+        await tab.page.locator("tr", has_text="ghl").get_by_text("Pause…").first.click()
+        await tab.answer("Pause ghl", Reason="new location")
+        await tab.said("Paused ghl until somebody resumes it")
+        await tab.page.locator("tr", has_text="new location").get_by_role("button", name="Resume").click()
+        await tab.said("Resumed ghl.")
+        await tab.press("Promote…")
+        await tab.answer("Promote")
+        await tab.said("The token cafe0123 is in use.")
+        await tab.press("Dismiss")
+        await tab.page.get_by_text("The token cafe0123 is in use.").wait_for(state="detached")
+    assert await reason_of(served, "pause") == "new location"
+
+
+async def test_a_sync_is_run_cancelled_paused_and_resumed(served: Served) -> None:
+    async with served.tab() as tab:
+        await tab.open(f"syncs/{SWEEPING}")
+        await tab.press("Run incremental now")
+        await tab.said("Asked for an incremental run")
+        await tab.press("Cancel the run")
+        await tab.said("is cancelled")
+        await tab.press("Pause…")
+        await tab.answer("Pause", Reason="holidays")
+        await tab.said("Paused by otto “holidays”")
+        await tab.press("Resume")
+        await tab.said(f"{SWEEPING} goes on")
+    assert await served.postroom.value("select cancel_by from outbox.runs where by_whom = 'otto'") == "otto"
+
+
+async def test_a_form_of_another_place_changes_nothing(served: Served) -> None:
+    form = f"<form method=post action='{served.url}/console/connections/crm/pause'><input name=reason value=x><button>Win</button></form>"
+    async with served.tab() as tab:
+        await tab.page.route("http://127.0.0.1:9/**", lambda route: route.fulfill(body=form, content_type="text/html"))
+        await tab.page.goto("http://127.0.0.1:9/prize")  # another port is the same site: the cookie is sent along
+        await tab.press("Win", within="body")
+        await tab.said("This form came from another place")
+        tab.expected("403")
+    assert await served.postroom.value("select count(*) from outbox.destinations where name = 'crm' and state = 'paused'") == 0
+    assert await reason_of(served, "refused") == "the form came from another place"
+
+
+async def test_a_viewer_who_sends_a_form_all_the_same_is_refused(served: Served) -> None:
+    async with served.tab(VIEWER_TOKEN) as tab:
+        await tab.open(f"syncs/{RUNNING}")
+        await tab.page.eval_on_selector_all("main button", "(all) => all.forEach((one) => { one.disabled = false; })")
+        await tab.press("Run incremental now")
+        await tab.said("you are signed in as a viewer")
+        tab.expected("403")
+    assert await served.postroom.value("select count(*) from outbox.runs where by_whom = 'vera'") == 0
+
+
+async def state(served: Served, event_id: int) -> str:
+    return str(await served.postroom.value("select state from outbox.states(array[$1::bigint])", event_id))
+
+
+async def reason_of(served: Served, what: str) -> str | None:
+    """Of the newest act of that name."""
+    reason: str | None = await served.postroom.value("select reason from outbox.audit where what = $1 order by id desc limit 1", what)
+    return reason
+
+
+async def test_the_theme_that_somebody_chose_stays(served: Served) -> None:
+    async with served.tab() as tab:
+        await tab.open("audit")
+        await tab.page.click("[data-theme-switch]")
+        theme = await tab.page.get_attribute("html", "data-theme")
+        await tab.page.reload()
+        assert await tab.page.get_attribute("html", "data-theme") == theme
+
+
+async def test_a_wrong_token_is_said_and_signing_in_leads_back_to_the_page(served: Served) -> None:
+    async with served.tab(None) as tab:
+        await tab.open("lanes")
+        await tab.page.fill("#token", "wrong")
+        await tab.page.press("#token", "Enter")
+        await tab.said("This token is not known")
+        await sign_in(tab, OPERATOR_TOKEN, to="syncs")
+        await tab.page.get_by_role("button", name="Sign out").click()
+        await tab.page.wait_for_url("**/console/sign-in")
+        await tab.open("events")
+        assert await tab.page.locator("#token").is_visible()
+        tab.expected("401")
