@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 # Some images set it. Then every process that a test starts would compile the whole program again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install run demo check test test-long evidence bench bench-short lock clean
+.PHONY: install run demo check test test-long evidence bench bench-short screenshots lock clean
 
 install: $(READY)
 
@@ -45,6 +45,9 @@ bench: install       ## prints a table with ratios, writes benchmarks/latest.jso
 
 bench-short: install ## the same rows, smaller, in under two minutes
 	$(BIN)/python -m benchmarks --short
+
+screenshots: install ## pictures of the console in docs/images, of an invented installation (needs a Chromium)
+	$(BIN)/python -m tests.console.screenshots
 
 lock:                ## renew requirements.lock from pyproject.toml (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --all-extras --group dev pyproject.toml -o requirements.lock

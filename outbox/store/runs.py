@@ -20,6 +20,7 @@ from outbox.store import syncs
 Q = load("runs")
 LANE: Final = "sync:"
 MOST_HOURS_BACK: Final = 87_600
+MOST_DELETIONS: Final = 10_000_000
 SEEN_DAYS: Final = 7.0
 RANGE: Final = "range"  # the type of a run whose span is asked for, not worked out
 LONGEST_RANGE: Final = timedelta(days=3_660)

@@ -38,6 +38,14 @@ async def switch(connection: Connection | Pool, sync: str, type_: str, *, on: bo
     return await db.fetchval(connection, Q["switch"], sync, type_, on, due_at, by) is not None
 
 
+async def edit(
+    connection: Connection, sync: str, type_: str, cadence: Cadence, *, catch_up: CatchUp, on: bool, now: datetime, by: str
+) -> None:
+    """In the caller's transaction: a person's schedule, on or off."""
+    await put(connection, sync, type_, cadence, catch_up=catch_up, now=now, edited_by=by)
+    await switch(connection, sync, type_, on=on, due_at=next(cadence.after(now)), by=by)
+
+
 async def soon(connection: Connection | Pool, *, within_s: float) -> list[Record]:
     """What is due, or will be within so many seconds."""
     return await db.fetch(connection, Q["soon"], within_s)

@@ -9,7 +9,7 @@ from outbox import cadence, sync_facts
 from outbox.cadence import InvalidCadence
 from outbox.errors import PostroomError
 from outbox.store import events, runs, schedules, syncs
-from outbox.store.runs import MOST_HOURS_BACK, SwitchedOff, Trigger, UnknownSync, UnknownType, What, WrongRange
+from outbox.store.runs import MOST_DELETIONS, MOST_HOURS_BACK, SwitchedOff, Trigger, UnknownSync, UnknownType, What, WrongRange
 from outbox.store.schedules import CatchUp
 from receiver.api.operation import Answer, Asked, Call, Flag, Limit, Moment, NoBody, NoQuery, Operation, Said, Table, Text, Time, Told
 from receiver.config import Role
@@ -177,7 +177,7 @@ class PauseTold(Told):
 
 
 class ReleaseTold(Told):
-    deletions: Annotated[int, Field(ge=1, le=10_000_000, description="So many, and no more, may the next sweep delete.")]
+    deletions: Annotated[int, Field(ge=1, le=MOST_DELETIONS, description="So many, and no more, may the next sweep delete.")]
 
 
 class ScheduleTold(Told):
@@ -296,8 +296,7 @@ async def edit_schedule(call: Call[NoQuery, ScheduleTold]) -> Answer:
         raise invalid([{"field": "cron" if told.cron is not None else "every_s", "message": str(problem)}]) from None
     now = await events.clock(call.desk.pool)
     async with call.desk.pool.acquire() as connection, connection.transaction():
-        await schedules.put(connection, name, type_, rule, catch_up=CatchUp(told.catch_up), now=now, edited_by=call.by)
-        await schedules.switch(connection, name, type_, on=told.on, due_at=next(rule.after(now)), by=call.by)
+        await schedules.edit(connection, name, type_, rule, catch_up=CatchUp(told.catch_up), on=told.on, now=now, by=call.by)
         await call.note(connection, "edit schedule", target=f"{name} {type_}", **told.model_dump(exclude_none=True))
     return await one_sync(_plain(call))
 

@@ -4,7 +4,20 @@ TABS: name, words, path, the key behind `g`, and which count of outbox.store.con
 """
 
 from receiver.console.page import Pages
-from receiver.console.pages import again, audit, audits, connections, dead, event, events, lanes, overview, syncs
+from receiver.console.pages import (
+    again,
+    audit,
+    audits,
+    connections,
+    dead,
+    event,
+    events,
+    google_users,
+    lanes,
+    overview,
+    schedules,
+    syncs,
+)
 
 PAGES: tuple[Pages, ...] = (
     overview.SITE,
@@ -14,6 +27,8 @@ PAGES: tuple[Pages, ...] = (
     dead.SITE,
     lanes.SITE,
     syncs.SITE,
+    schedules.SITE,
+    google_users.SITE,
     audits.SITE,
     connections.SITE,
     audit.SITE,

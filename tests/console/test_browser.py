@@ -27,6 +27,8 @@ def pages(served: Served) -> dict[str, str]:
         f"syncs/{SWEEPING}": "braked",
         f"syncs/{SWEEPING}/runs/{all_.run}": "the phone number has letters",
         f"syncs/{RUNNING}/runs/{all_.running}": "1,140 of 1,800",
+        f"syncs/{SWEEPING}/schedules/full?cron=0+2+*+*+*&zone=Europe/Vienna": "02:00:00.000 CE",
+        "google": "ada",
         "audits": "phorest",
         f"audits/{all_.audit}": "not in ghl",
         "connections": "schema change",

@@ -1,6 +1,6 @@
 """Connections: pausing and resuming, Notion's tokens, rejected requests."""
 
-from outbox.store import handshakes
+from outbox.store import budgets, connections, events, handshakes
 from outbox.testing import Postroom
 from tests.console.visiting import looking, operating
 from tests.receiver.running import ghl_delivery, sealer
@@ -26,6 +26,17 @@ async def test_a_destination_is_paused_with_a_reason_and_resumed(postroom: Postr
         {"who": "otto", "via": "console", "what": "pause", "target": "notion", "reason": "schema change"},
         {"who": "otto", "via": "console", "what": "resume", "target": "notion", "reason": None},
     ]
+
+
+async def test_a_destination_shows_its_calls_of_today_and_when_its_token_ends(postroom: Postroom) -> None:
+    await budgets.learn(postroom.pool, "ghl:loc_1", pause_s=0.0, daily_left=158_800)
+    await postroom.pool.execute("update outbox.budgets set used = 41200")
+    now = await events.clock(postroom.pool)
+    await connections.connect(postroom.pool, "google:ada", provider="google", account="a", sealed=b"x", expires_in_s=2990, at=now)
+    async with looking(postroom) as visitor:
+        page = await visitor.page("/console/connections")
+    assert "41,200 of 200,000 calls today" in page
+    assert "ends in 49 m" in page
 
 
 async def test_a_candidate_of_notion_is_promoted_after_a_dialog(postroom: Postroom) -> None:

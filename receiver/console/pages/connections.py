@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from outbox import db
+from outbox.db import Record
 from outbox.errors import DatabaseUnavailable, NotNow
-from outbox.store import destinations, handshakes, lanes, sources
+from outbox.store import budgets, connections, destinations, handshakes, lanes, sources
 from receiver.api.destinations import NAME, USUAL
 from receiver.console import words
 from receiver.console.page import Act, Done, Form, Page, Pages, Visit, no_such
@@ -48,6 +49,10 @@ class Way:
     until_s: float | None
     waiting: int
     oldest: int | None
+    calls: int | None
+    calls_left: int | None
+    rests_s: float | None
+    token_ends_at: datetime | None
 
 
 async def read(visit: Visit) -> Mapping[str, Any]:
@@ -94,8 +99,10 @@ async def _doors(visit: Visit) -> list[Door]:
 async def _ways(visit: Visit) -> list[Way]:
     rows = {row["name"]: row for row in await destinations.every(visit.pool)}
     held = await lanes.held(visit.pool)
+    spent = await budgets.every(visit.pool)
+    tokens = {row["destination"]: row["expires_at"] for row in await connections.every(visit.pool)}
     listed = []
-    for name in sorted({*USUAL, *rows, *held}):
+    for name in sorted({*USUAL, *rows, *held, *tokens}):
         row, (waiting, oldest) = rows.get(name), held.get(name, (0, None))
         state = row["state"] if row else "flowing"
         said = {
@@ -106,8 +113,31 @@ async def _ways(visit: Visit) -> list[Way]:
         }[state]
         shape = {"flowing": "done", "paused": "paused", "unauthorised": "dead", "open": "retry"}[state]
         since = row["since"] if row and state != "flowing" else None
-        listed.append(Way(name, shape, said, state != "flowing", since, row["until_s"] if row else None, waiting, oldest))
+        used = _budget(name, spent, others={*rows, *tokens})
+        listed.append(
+            Way(
+                name,
+                shape,
+                said,
+                state != "flowing",
+                since,
+                row["until_s"] if row else None,
+                waiting,
+                oldest,
+                used["used"] if used else None,
+                used["daily_left"] if used else None,
+                used["paused_s"] if used else None,
+                tokens.get(name),
+            )
+        )
     return listed
+
+
+def _budget(name: str, spent: list[Record], *, others: set[str]) -> Record | None:
+    """Whose bucket it is: the credential of that name, or `name:…` where no destination is called so. None: it made no call yet."""
+    exact = next((row for row in spent if row["credential"] == name), None)
+    own = [row for row in spent if row["credential"].startswith(f"{name}:") and row["credential"] not in others]
+    return exact or max(own, key=lambda row: int(row["used"]), default=None)
 
 
 async def rejected(visit: Visit) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 from outbox import db, sync_facts
 from outbox.errors import NotNow
 from outbox.store import runs, syncs
-from outbox.store.runs import MOST_HOURS_BACK, SwitchedOff, Trigger, UnknownSync, UnknownType
+from outbox.store.runs import MOST_DELETIONS, MOST_HOURS_BACK, RunState, SwitchedOff, Trigger, UnknownSync, UnknownType, WrongRange
 from receiver.console.page import Act, Done, Form, Page, Pages, Visit, no_such
 
 PATH = "/console/syncs"
@@ -33,6 +33,7 @@ async def one(visit: Visit) -> Mapping[str, Any]:
     if facts.value is None and facts.problem is None:
         raise no_such("There is no such sync, or no dispatcher has written it down yet.")
     rows = [sync_facts.run(row) for row in (history.value or [])[:limit]]
+    newest = rows[0] if rows and not before else None
     has_more = history.value is not None and len(history.value) > limit
     return {
         "name": name,
@@ -42,6 +43,7 @@ async def one(visit: Visit) -> Mapping[str, Any]:
         "lights": LIGHTS,
         "shapes": SHAPES,
         "most_hours": MOST_HOURS_BACK,
+        "braked": newest if newest is not None and newest["state"] == RunState.BRAKED else None,
         "older": visit.query.url(visit.path, before=rows[-1]["id"]) if has_more else None,
         "newest": visit.query.url(visit.path, before=None) if before else None,
     }
@@ -68,7 +70,7 @@ async def start(visit: Visit, form: Form) -> Done:
             )
             assert asked is not None  # its key is fresh
             await visit.actor.note(connection, "sync", target=f"{name} {type_}", run=asked.id, hours_back=hours_back, dry_run=is_dry)
-    except (UnknownSync, UnknownType, SwitchedOff) as problem:
+    except (UnknownSync, UnknownType, WrongRange, SwitchedOff) as problem:
         raise NotNow(str(problem)) from None
     said = f"Asked for a{'n' if type_[0] in 'aeiou' else ''} {type_} run of {name}; it begins when those before it have ended."
     return Done(said, to=form.back(PATH), link=("View the run", f"{PATH}/{name}/runs/{asked.id}"))
@@ -87,6 +89,21 @@ async def cancel(visit: Visit, form: Form) -> Done:
         await visit.actor.note(connection, "cancel sync", target=run_id)
     ends = "it ends behind the page that it is at" if state is runs.RunState.RUNNING else "it has ended"
     return Done(f"Run {run_id} is cancelled: {ends}.", to=form.back(PATH))
+
+
+async def release(visit: Visit, form: Form) -> Done:
+    """The brake asks a person: so many deletions, and no more, may the next sweep do; a full run does them."""
+    name, reason = visit.parts["name"], form.needed("reason")
+    form.needed("deletions")
+    deletions = form.whole("deletions", low=1, high=MOST_DELETIONS) or 0
+    try:
+        async with db.transaction(visit.pool) as connection:
+            asked = await runs.release(connection, name, deletions=deletions, by=visit.who.name)
+            await visit.actor.note(connection, "release sync", target=name, reason=reason, deletions=deletions, run=asked.id)
+    except (UnknownSync, UnknownType, SwitchedOff) as problem:
+        raise NotNow(str(problem)) from None
+    said = f"The next sweep of {name} may delete {deletions:,}, and a full run is asked for."
+    return Done(said, f"{PATH}/{name}", link=("View the run", f"{PATH}/{name}/runs/{asked.id}"))
 
 
 async def pause(visit: Visit, form: Form) -> Done:
@@ -116,6 +133,7 @@ SITE = Pages(
     ),
     acts=(
         Act(PATH + "/{name}/run", start),
+        Act(PATH + "/{name}/release", release),
         Act(PATH + "/{name}/pause", pause),
         Act(PATH + "/{name}/resume", resume),
         Act(PATH + "/{name}/runs/{id}/cancel", cancel),

@@ -1,0 +1,54 @@
+"""Whose Google contacts are kept in step: switched on and off and how often, user by user. Consent is given by the user."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from outbox import db
+from outbox.store import events, google_users
+from receiver.api.auto_sync import USER
+from receiver.console import words
+from receiver.console.page import Act, Done, Form, Page, Pages, Refused, Visit, no_such
+
+PATH = "/console/google"
+INTERVALS_H = (4, 12, 24, 48)
+LISTED = 50
+
+
+async def read(visit: Visit) -> Mapping[str, Any]:
+    """By their ids."""
+    after = visit.query.text("after")
+    found = await visit.panel("the users", google_users.page(visit.pool, after=after or "", limit=LISTED + 1))
+    rows = [
+        {**dict(row), "hours": row["every_s"] and row["every_s"] // google_users.HOUR_S, "sync": google_users.sync_of(row["user_id"])}
+        for row in (found.value or [])[:LISTED]
+    ]
+    has_more = found.value is not None and len(found.value) > LISTED
+    return {
+        "found": found,
+        "rows": rows,
+        "intervals": INTERVALS_H,
+        "older": visit.query.url(PATH, after=rows[-1]["user_id"]) if has_more else None,
+        "newest": PATH if after else None,
+    }
+
+
+async def save(visit: Visit, form: Form) -> Done:
+    """Switched on, the first sync is due at once; said again, the next time stays what it was."""
+    user, enabled = visit.parts["user"], form.text("enabled") is not None
+    if not USER.fullmatch(user):
+        raise no_such("There is no such user.")
+    hours = form.whole("hours", low=INTERVALS_H[0], high=INTERVALS_H[-1])
+    if hours is not None and hours not in INTERVALS_H:
+        raise Refused(422, "This cannot be used", "Hours: 4, 12, 24 or 48. Nothing was changed.")
+    async with db.transaction(visit.pool) as connection:
+        now = await events.clock(connection)
+        await google_users.save(connection, user, enabled=enabled, interval_hours=hours, now=now, by=visit.who.name)
+        await visit.actor.note(connection, "set auto-sync", target=user, enabled=enabled, interval_hours=hours)
+        row = await google_users.one(connection, user)
+    if not enabled:
+        return Done(f"{user} is not kept in step any more.", form.back(PATH))
+    when = words.ago(row["due_at"], now) if row["connection"] == "active" else "once they consent"
+    return Done(f"{user} is kept in step; next sync {when}.", form.back(PATH))
+
+
+SITE = Pages(pages=(Page(PATH, "google_users.html", read, tab="syncs"),), acts=(Act(PATH + "/{user}", save),))
