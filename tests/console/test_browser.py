@@ -19,6 +19,7 @@ def pages(served: Served) -> dict[str, str]:
         "events": "appointment.confirmed",
         f"events/{all_.dead[0]}": "phone is invalid",
         f"events/{all_.done}": "create-note",
+        "events/again": "eplay",
         "dead": "phone is invalid",
         f"dead/{all_.group}": "4 dead, 4 lanes",
         "lanes": HELD_LANE,
@@ -92,6 +93,19 @@ async def test_dead_letters_are_retried_discarded_and_tried_by_one_first(served:
     assert await state(served, alone) == await state(served, first) == "pending"
     assert await state(served, second) == "skipped"
     assert await reason_of(served, "discard") == "booked again by phone"
+
+
+async def test_a_dead_letter_is_looked_into_and_retried_by_a_thumb(served: Served) -> None:
+    event_id = served.invented.dead[2]
+    async with served.tab(width=PHONE_PX) as tab:
+        await tab.open(f"events/{event_id}")
+        await tab.press("Show the values")
+        await tab.said('"A-908"')
+        assert await tab.page.evaluate(WIDER, PHONE_PX) == []
+        await tab.page.get_by_role("link", name=f"‹ #{event_id}").click()
+        await tab.press("Retry")
+        await tab.said(f"#{event_id} is retried.")
+    assert await state(served, event_id) == "pending"
 
 
 async def test_what_is_done_is_replayed(served: Served) -> None:
