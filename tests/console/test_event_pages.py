@@ -126,6 +126,7 @@ async def test_the_why_page_leads_to_what_lies_around_the_event(postroom: Postro
         html = (await visitor.get(f"/console/events/{cause}")).text
         other = await visitor.page(f"/console/events/{effect}")
     assert "No route: none of the" in page
+    assert "Replay with today's routes" in page
     assert 'href="https://app.gohighlevel.com/v2/location/loc%2F1/contacts/detail/c1"' in html
     assert f"Caused by #{cause} appointment.confirmd" in other
     assert "ghl:contact:c1" in other
