@@ -3,7 +3,8 @@
 from outbox.store import google_users, runs, syncs
 from outbox.store.runs import Numbers, RunState, Trigger
 from outbox.testing import Postroom
-from tests.console.visiting import looking, operating
+from tests.console.visiting import looking, operating, visiting
+from tests.receiver.running import OPERATOR_TOKEN, settings
 
 EDIT = "/console/syncs/ghl-contacts/schedules/full"
 
@@ -82,3 +83,18 @@ async def test_a_user_of_google_is_switched_on_with_an_interval_and_off(postroom
     assert "ada is kept in step; next sync once they consent." in page
     assert "ada is not kept in step any more." in off
     assert await postroom.value("select count(*) from outbox.audit where what = 'set auto-sync' and target = 'ada'") == 2
+
+
+async def test_a_link_for_a_users_consent_is_shown_once_and_told_to_the_audit(postroom: Postroom) -> None:
+    own = settings(google_client_id="id.example", public_url="https://postroom.example.com")
+    async with visiting(postroom, own) as visitor:
+        await visitor.sign_in(OPERATOR_TOKEN)
+        page = await visitor.act("/console/google/ada/consent")
+    assert "A link for ada" in page.text
+    assert "client_id=id.example" in page.text
+    assert await postroom.value("select account from outbox.consents") == "ada"
+    assert await postroom.value("select target from outbox.audit where what = 'begin consent'") == "google:ada"
+    async with operating(postroom) as visitor:
+        refused = await visitor.act("/console/google/ada/consent")
+    assert refused.status_code == 409
+    assert "GOOGLE_CLIENT_ID" in refused.text

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from outbox import db
+from outbox import db, google_consent
+from outbox.errors import ConfigError
 from outbox.store import events, google_users
 from receiver.api.auto_sync import USER
 from receiver.console import words
-from receiver.console.page import Act, Done, Form, Page, Pages, Refused, Visit, no_such
+from receiver.console.page import Act, Done, Form, Look, Page, Pages, Refused, Visit, no_such
 
 PATH = "/console/google"
 INTERVALS_H = (4, 12, 24, 48)
@@ -32,11 +33,22 @@ async def read(visit: Visit) -> Mapping[str, Any]:
     }
 
 
+async def consent(visit: Visit) -> Mapping[str, Any]:
+    """A link for the user themselves: whoever opens it connects their own Google account to this user's id. It is kept nowhere."""
+    user, desk = _user(visit), visit.desk
+    try:
+        asking = google_consent.Asking.of(desk.settings, public_url=desk.settings.public_url, sealer=desk.sealer)
+    except ConfigError as problem:
+        raise Refused(409, "No link can be made", str(problem)) from None
+    async with db.transaction(visit.pool) as connection:
+        link = await google_consent.begin(connection, user, asking, by=visit.who.name)
+        await visit.actor.note(connection, "begin consent", target=f"google:{user}")
+    return {"user": user, "link": link, "lasts_s": google_consent.LASTING_S}
+
+
 async def save(visit: Visit, form: Form) -> Done:
     """Switched on, the first sync is due at once; said again, the next time stays what it was."""
-    user, enabled = visit.parts["user"], form.text("enabled") is not None
-    if not USER.fullmatch(user):
-        raise no_such("There is no such user.")
+    user, enabled = _user(visit), form.text("enabled") is not None
     hours = form.whole("hours", low=INTERVALS_H[0], high=INTERVALS_H[-1])
     if hours is not None and hours not in INTERVALS_H:
         raise Refused(422, "This cannot be used", "Hours: 4, 12, 24 or 48. Nothing was changed.")
@@ -51,4 +63,15 @@ async def save(visit: Visit, form: Form) -> Done:
     return Done(f"{user} is kept in step; next sync {when}.", form.back(PATH))
 
 
-SITE = Pages(pages=(Page(PATH, "google_users.html", read, tab="syncs"),), acts=(Act(PATH + "/{user}", save),))
+def _user(visit: Visit) -> str:
+    user = visit.parts["user"]
+    if not USER.fullmatch(user):
+        raise no_such("There is no such user.")
+    return user
+
+
+SITE = Pages(
+    pages=(Page(PATH, "google_users.html", read, tab="syncs"),),
+    acts=(Act(PATH + "/{user}", save),),
+    looks=(Look(PATH + "/{user}/consent", "google_consent.html", consent, tab="syncs"),),
+)
