@@ -20,12 +20,12 @@ def command(
     fresh_key: Annotated[
         bool, typer.Option("--new-key", help="Print a fresh key for POSTROOM_ENCRYPTION_KEYS, and do nothing else.")
     ] = False,
-    no_calls: Annotated[bool, typer.Option("--no-calls", help="Do not call GHL, Notion or the receiver.")] = False,
+    no_calls: Annotated[bool, typer.Option("--no-calls", help="Do not call GHL, Notion, Phorest or the receiver.")] = False,
     as_json: Json = False,
 ) -> None:
     """Look at settings, database, queue, senders and destinations, and say what to do. Exits 1 when something is wrong.
 
-    Changes nothing. Calls GHL and Notion once each, with the tokens that are set.
+    Changes nothing. Calls GHL, Notion and Phorest once each, with the tokens that are set.
 
     Examples:
 

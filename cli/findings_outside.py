@@ -1,4 +1,4 @@
-"""What `postroom doctor` finds by calling: the receiver, GHL and Notion, once each, with the tokens that are set."""
+"""What `postroom doctor` finds by calling: the receiver, GHL, Notion and Phorest, once each, with the tokens that are set."""
 
 import httpx
 from pydantic import SecretStr
@@ -6,6 +6,7 @@ from pydantic import SecretStr
 from cli.deliver import client
 from cli.findings import AllSettings, Finding, failed, fine, off, wrong
 from cli.findings_connections import app
+from cli.findings_providers import google, phorest
 from cli.output import count
 from dispatcher.clients.ghl import GhlClient
 from dispatcher.clients.ghl_errors import classify_ghl
@@ -31,7 +32,7 @@ async def receiver(settings: AllSettings) -> Finding:
 
 
 async def destinations(settings: AllSettings, *, calls: bool) -> list[Finding]:
-    """Whether GHL and Notion can be called with what is set."""
+    """Whether GHL, Notion and Phorest can be called with what is set, and users of Google can consent."""
     own, found = settings.dispatcher, [app(settings)]
     match own.ghl_api_key, own.ghl_location_id:
         case None, None:
@@ -48,7 +49,7 @@ async def destinations(settings: AllSettings, *, calls: bool) -> list[Finding]:
         found.append(off("to notion", "NOTION_API_KEY is not set: Notion events wait"))
     else:
         found.append(await _notion(own, own.notion_api_key) if calls else off("to notion", "set; not called"))
-    return found
+    return [*found, await phorest(own, PATIENCE, calls=calls), google(settings)]
 
 
 async def _ghl(own: DispatcherSettings, key: SecretStr, location: str) -> Finding:

@@ -1,5 +1,6 @@
 """`postroom phorest`: one client or appointment at once, and the rollback of what was made at GHL."""
 
+import asyncio
 from typing import Annotated
 
 import typer
@@ -7,13 +8,15 @@ import typer
 from cli.database import ask
 from cli.errors import Usage
 from cli.options import Json
-from cli.output import emit
+from cli.output import emit, progress
 from cli.who import note, operator
 from outbox import db
 from outbox.db import Pool
 from outbox.staging import stage
 from outbox.store import phorest_rollback as rollback
 from outbox.store.phorest import Kind, import_of
+
+LOOK_EVERY_S = 0.5
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -59,6 +62,7 @@ def import_one(
 @app.command("rollback")
 def roll_back(
     apply: Annotated[bool, typer.Option("--apply", help="Do it. Without it: only count.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="With --apply: show how far it is, until nothing is left.")] = False,
     as_json: Json = False,
 ) -> None:
     """Delete at GHL exactly what was made there for Phorest: contacts, appointments, notes and tags. What was found there stays.
@@ -71,26 +75,28 @@ def roll_back(
 
         postroom phorest rollback
 
-        postroom phorest rollback --apply
+        postroom phorest rollback --apply --wait
     """
 
-    async def count(pool: Pool) -> dict[str, int]:
-        return await rollback.left(pool)
-
     async def act(pool: Pool) -> int:
-        staged, after = 0, ("", "")
-        paused = await rollback.pause_syncs(pool, by=operator())
-        while True:
-            async with db.transaction(pool) as connection:
-                n, behind = await rollback.stage_batch(connection, after=after)
-                staged += n
-                if behind is None:
-                    await note(connection, "phorest rollback", staged=staged, paused=paused)
-                    return staged
-            after = behind
+        staged, paused = await rollback.begin(pool, by=operator())
+        await note(pool, "phorest rollback", staged=staged, paused=paused)
+        return staged
 
-    left = ask(count)
+    left = ask(rollback.left)
     staged = ask(act) if apply else 0
+    if apply and wait:
+        ask(lambda pool: _watch(pool, sum(left.values()), quiet=as_json))
     counted = ", ".join(f"{n} of kind {kind}" for kind, n in left.items()) or "nothing"
     said = f"{staged} deletions are staged, the syncs of Phorest are paused." if apply else f"A rollback would delete: {counted}."
     emit({"left": left, "staged": staged}, as_json=as_json, human=lambda console: console.print(said))
+
+
+async def _watch(pool: Pool, total: int, *, quiet: bool) -> None:
+    """Until nothing is left, as a bar. What is buried on its way stays left: then a person looks at the dead letters, and stops this."""
+    with progress(quiet=quiet) as bar:
+        task = bar.add_task("undoing", total=total)
+        while (left := sum((await rollback.left(pool)).values())) > 0:
+            bar.update(task, completed=max(0, total - left))
+            await asyncio.sleep(LOOK_EVERY_S)
+        bar.update(task, completed=total)

@@ -5,6 +5,7 @@ Stages; deletes nothing itself. How far it is, is what links still say that we m
 
 from typing import Final
 
+from outbox import db
 from outbox.db import Connection, Pool
 from outbox.event import Event
 from outbox.staging import stage
@@ -26,6 +27,19 @@ async def pause_syncs(connection: Connection | Pool, *, by: str) -> list[str]:
     for name in names:
         await syncs.pause(connection, name, by=by, why="rolled back")
     return names
+
+
+async def begin(pool: Pool, *, by: str) -> tuple[int, list[str]]:
+    """Pauses the syncs and stages all that is to be undone, batch by batch; broken off, it is begun again. (how many, the paused syncs)."""
+    staged, after = 0, ("", "")
+    paused = await pause_syncs(pool, by=by)
+    while True:
+        async with db.transaction(pool) as connection:
+            n, behind = await stage_batch(connection, after=after)
+        staged += n
+        if behind is None:
+            return staged, paused
+        after = behind
 
 
 async def stage_batch(connection: Connection, *, after: tuple[str, str] = ("", "")) -> tuple[int, tuple[str, str] | None]:

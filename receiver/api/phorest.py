@@ -1,10 +1,11 @@
-"""One client or appointment of Phorest, brought to GHL at once: fetched, kept, sent on."""
+"""One client or appointment of Phorest, brought to GHL at once: fetched, kept, sent on; and the rollback of all that was made there."""
 
 from pydantic import Field
 
 from outbox.staging import stage
+from outbox.store import phorest_rollback
 from outbox.store.phorest import Kind, import_of
-from receiver.api.operation import Answer, Call, NoQuery, Operation, Said, Table, Text, Told
+from receiver.api.operation import Answer, Call, NoBody, NoQuery, Operation, Said, Table, Text, Told
 from receiver.config import Role
 from receiver.errors import not_found
 
@@ -30,7 +31,39 @@ async def import_one(call: Call[NoQuery, ImportTold]) -> Answer:
     return Answer(Import(event=event_id), status=202)
 
 
+class RollbackTold(Told):
+    dry_run: bool = Field(True, description="Only count; false: do it.")
+
+
+class Left(Said):
+    left: dict[str, int] = Field(description="What we made at GHL and is still there, by kind of record.")
+
+
+class Rollback(Left):
+    staged: int = Field(description="Deletions that this call staged, those that an earlier one had staged among them.")
+    paused: list[str] = Field(description="The syncs that stand now.")
+
+
+async def look_at_rollback(call: Call[NoQuery, NoBody]) -> Answer:
+    """How much is left of one that was begun; what one would delete, where none was."""
+    return Answer(Left(left=await phorest_rollback.left(call.desk.pool)))
+
+
+async def roll_back(call: Call[NoQuery, RollbackTold]) -> Answer:
+    """Asked for again, it goes on: what was staged is the same event."""
+    left = await phorest_rollback.left(call.desk.pool)
+    if call.body.dry_run:
+        return Answer(Rollback(left=left, staged=0, paused=[]))
+    staged, paused = await phorest_rollback.begin(call.desk.pool, by=call.by)
+    async with call.desk.pool.acquire() as connection, connection.transaction():
+        await call.note(connection, "phorest rollback", staged=staged, paused=paused)
+    return Answer(Rollback(left=left, staged=staged, paused=paused), status=202)
+
+
+_ROLLBACK = "/api/phorest/rollback"
 OPERATIONS: Table = (
+    Operation("GET", _ROLLBACK, "What we made at GHL for Phorest", Role.VIEWER, look_at_rollback, NoQuery, NoBody, Left),
+    Operation("POST", _ROLLBACK, "Delete it, or only count", Role.OPERATOR, roll_back, NoQuery, RollbackTold, Rollback),
     Operation(
         "POST", "/api/phorest/{kind}/{id}/import", "Fetch one client or appointment", Role.OPERATOR, import_one, NoQuery, ImportTold, Import
     ),

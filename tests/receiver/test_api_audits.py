@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from outbox import db
-from outbox.store import audits
+from outbox.store import audits, links
 from outbox.store.audits import Gap
 from outbox.store.phorest import Kind, import_of
 from outbox.testing import Postroom
@@ -67,3 +67,16 @@ async def test_one_record_is_asked_for_and_the_act_is_kept(postroom: Postroom) -
         "phorest:appointment:a1",
     )
     assert await postroom.value("select target from outbox.audit order by id limit 1") == "appointment a1"
+
+
+async def test_a_rollback_counts_and_only_when_told_stages_each_deletion_once(postroom: Postroom) -> None:
+    async with postroom.pool.acquire() as connection, connection.transaction():
+        await links.join(connection, "phorest-client", ours="p1", theirs="c1", destination="ghl", our_hash=None, made=True)
+        await links.join(connection, "phorest-client", ours="p2", theirs="c2", destination="ghl", our_hash=None)
+    async with started(postroom) as talk:
+        assert (await talk.get("/api/phorest/rollback", viewer=True)).json()["left"] == {"client": 1}
+        assert (await talk.post("/api/phorest/rollback")).json()["staged"] == 0
+        assert await postroom.staged("phorest.undo") == []
+        for _ in range(2):
+            assert (await talk.post("/api/phorest/rollback", {"dry_run": False})).json()["staged"] == 1
+    assert len(await postroom.staged("phorest.undo")) == 1
