@@ -1,4 +1,4 @@
-"""What `postroom up` asks for once it runs, so that there is something to see: the first runs of a simulated salon, and one user's consent.
+"""What `postroom up` asks for once it runs, so that there is something to see: one user's consent. Other syncs begin by themselves.
 
 Through the operators' API, as a person would; waits for none of it. Nothing of it is asked of a system that is real.
 """
@@ -9,18 +9,9 @@ import httpx
 
 from cli import deliver
 from cli.errors import Failed
-from cli.system import GOOGLE, PHOREST, System
+from cli.system import GOOGLE, System
 
 USER: Final = "demo-user"
-# In this order: visits, notes and points are about clients. Those of a client that has not come yet wait for its repair.
-SALON: Final = (
-    ("phorest-clients", "incremental"),
-    ("phorest-bookings", "incremental"),
-    ("phorest-checkins", "full"),
-    ("phorest-loyalty", "full"),
-    ("phorest-staff", "full"),
-    ("phorest-products", "full"),
-)
 
 
 async def begin(system: System) -> None:
@@ -29,9 +20,6 @@ async def begin(system: System) -> None:
         return
     async with deliver.client(system.url) as to:
         to.headers["authorization"] = f"Bearer {system.token}"
-        if PHOREST in system.simulators:
-            for name, type_ in SALON:
-                _taken(await to.post(f"/api/syncs/{name}/runs", json={"type": type_}))
         if GOOGLE in system.simulators:
             await _consent(to)
 

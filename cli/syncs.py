@@ -24,7 +24,7 @@ RunId = Annotated[int, typer.Argument(metavar="RUN", min=1, max=2**53, help="The
 def list_syncs(context: typer.Context, as_json: Json = False) -> None:
     """List scheduled syncs; look at their runs; pause, resume, cancel, release.
 
-    The light is green, yellow or red by the age of the last success; grey when nothing is expected.
+    The light is green, yellow or red by the age of the last success; red, too, when a sync paused itself; grey when nothing is expected.
 
     Examples:
 

@@ -21,6 +21,7 @@ from outbox.store.standing import Stopped
 from outbox.timeline import iso
 
 log = get_logger(__name__)
+RED = "its last success is too long ago, or it paused itself"
 EVERY_S: Final = 10.0
 RAISED, CLEARED = "alert.raised", "alert.cleared"
 
@@ -98,5 +99,5 @@ def conditions(now: Standing, verdict: Verdict, stopped: Sequence[Stopped], gaps
             for system, (audit, count) in gaps.items()
             if count
         ),
-        *(Condition(f"sync:{name}", "red", f"the sync {name} is red: its last success is too long ago", "sync") for name in now.red_syncs),
+        *(Condition(f"sync:{name}", "red", f"the sync {name} is red: {RED}", "sync") for name in now.red_syncs),
     ]

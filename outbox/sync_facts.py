@@ -89,7 +89,9 @@ def _sync(row: Record, entries: list[Record], current: Mapping[str, Any] | None)
         [] if row["off"] or row["paused_at"] else [rule for entry in entries if entry["is_on"] and (rule := _rule(entry)) is not None]
     )
     colour = light(expected, last_success_at=row["ok_at"], known_since=row["added_at"], now=row["now"])
-    due = [] if colour is Light.GREY else sorted(entry["next"][0]["utc"] for entry in listed if entry["on"] and entry["next"])
+    if row["paused_by"] == syncs.BY_ITSELF and row["off"] is None:
+        colour = Light.RED  # nobody wanted that, and it does not go on without a person
+    due = [] if not expected else sorted(entry["next"][0]["utc"] for entry in listed if entry["on"] and entry["next"])
     bad = row["bad_id"] is not None
     return {
         "name": row["name"],

@@ -23,8 +23,6 @@ from outbox.event import Claimed
 from outbox.store import runs, syncs
 from outbox.store.runs import Category, RunState
 
-BY_ITSELF = "postroom"
-
 
 def handler(sync: Sync) -> Callable[[Claimed, Context], Awaitable[Outcome | Settled]]:
     """The handler of this sync's runs."""
@@ -98,7 +96,7 @@ async def _failed(run: Run, why: str, category: Category | None, *, pauses: bool
     dead = Dead(why)
     async with run.ctx.part(is_progress=False) as connection:
         if pauses:
-            await syncs.pause(connection, run.sync, by=BY_ITSELF, why=reason_of(dead))
+            await syncs.pause(connection, run.sync, by=syncs.BY_ITSELF, why=reason_of(dead))
         await _noted(run, connection, RunState.FAILED, reason_of(dead), category)
     return dead
 

@@ -24,8 +24,9 @@ where s.name = $1 and c.is_on and s.off is null and s.paused_at is null and s.wa
 select pg_advisory_xact_lock(7314, hashtext($1))
 
 -- name: recent
--- read only: the newest run of a sync and type that is undone, or was asked for in the last $3 seconds.
-select id from outbox.runs where sync = $1 and type = $2 and not dry_run and (ended_at is null or asked_at > now() - $3::float8 * interval '1 s')
+-- read only: the newest run of a sync and type that is undone, or that a cron asked for in the last $3 seconds; over the whole of it, that is.
+select id from outbox.runs where sync = $1 and type = $2 and not dry_run and hours_back is null
+  and (ended_at is null or (trigger = 'cron' and asked_at > now() - $3::float8 * interval '1 s'))
 order by id desc limit 1
 
 -- name: renew

@@ -209,7 +209,7 @@ def _check_range(sync: str, type_: str, span: tuple[datetime, datetime] | None, 
 
 
 async def ask_once(connection: Connection, sync: str, type_: str, *, trigger: Trigger, by: str) -> Asked:
-    """In the caller's transaction: as ask(), but a run of that type that is undone or just began is the answer. May be called twice."""
+    """In the caller's transaction: as ask(), but one of that type that is undone, or that a cron just asked for, is the answer."""
     await db.fetch(connection, Q["turn"], sync)
     if (known := await db.fetchval(connection, Q["recent"], sync, type_, CALLED_AGAIN_S)) is not None:
         return Asked(known, is_new=False)

@@ -10,6 +10,7 @@ from outbox.db import Connection, Pool, Record
 from outbox.queries import load
 
 Q = load("syncs")
+BY_ITSELF: Final = "postroom"  # who paused a sync whose source is not as it must be
 GONE: Final = "the dispatcher that began last does not know it: a module is missing"
 
 

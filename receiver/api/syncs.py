@@ -110,7 +110,7 @@ class Sync(Said):
     destination: str | None
     types: list[str]
     off: str | None = Field(description="Why it cannot run; null: it can.")
-    light: str = Field(description="green, yellow, red; grey: nothing is expected, because it is off or paused.")
+    light: str = Field(description="green, yellow, red (also: it paused itself); grey: it is off, or a person paused it.")
     watermark: Time | None
     paused_at: Time | None
     paused_by: str | None

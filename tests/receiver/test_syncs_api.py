@@ -77,6 +77,16 @@ async def test_syncs_come_page_by_page_and_those_of_users_when_they_are_asked_fo
         assert (await talk.get("/api/syncs?users=some", viewer=True)).status_code == 400
 
 
+async def test_a_sync_that_paused_itself_is_red_and_one_that_a_person_paused_is_not(postroom: Postroom, shop: str) -> None:
+    await syncs.pause(postroom.pool, "shop", by=syncs.BY_ITSELF, why="the property is gone")
+    async with started(postroom) as talk:
+        itself = (await talk.get(shop)).json()
+        await talk.post(f"{shop}/resume")
+        person = (await talk.post(f"{shop}/pause", {"reason": "their maintenance"})).json()
+    assert (itself["light"], itself["next_at"], itself["paused_why"]) == ("red", None, "the property is gone")
+    assert person["light"] == "grey"
+
+
 async def test_a_run_is_asked_for_shown_and_cancelled(postroom: Postroom, shop: str) -> None:
     async with started(postroom) as talk:
         asked = await talk.post(f"{shop}/runs", {"type": "incremental", "hours_back": 48, "dry_run": True})
@@ -228,6 +238,16 @@ async def test_an_external_cron_asks_for_a_run_and_may_call_twice(postroom: Post
     assert answers[0].json()["run"] == answers[1].json()["run"]
     assert (unknown.status_code, sideways.status_code) == (404, 422)
     assert await postroom.value("select by_whom from outbox.runs where trigger = 'cron'") == "cron"
+
+
+async def test_a_run_that_a_person_asked_for_and_that_has_ended_does_not_stand_for_a_cron_s_own(postroom: Postroom, shop: str) -> None:
+    by_hand = await ask(postroom, "full")
+    async with started(postroom) as talk:
+        waits = (await call(talk, "/api/cron/shop/full", CRON_SECRET)).json()
+        await ended(postroom, by_hand, ago=timedelta(0), state="failed", reason="the property is gone")
+        own = (await call(talk, "/api/cron/shop/full", CRON_SECRET)).json()
+    assert waits == {"run": by_hand, "is_new": False}
+    assert own["is_new"]
 
 
 async def test_an_external_cron_without_the_secret_is_turned_away(postroom: Postroom, shop: str) -> None:
