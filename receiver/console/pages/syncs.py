@@ -12,14 +12,17 @@ from receiver.console.page import Act, Done, Form, Page, Pages, Visit, no_such
 
 PATH = "/console/syncs"
 LIGHTS = {"green": "green", "yellow": "yellow", "red": "red", "grey": "off"}
+WORST = ("red", "yellow", "green", "grey")
 SHAPES = {
     "queued": "ready", "running": "running", "waiting": "retry", "done": "done", "failed": "dead", "cancelled": "skipped", "braked": "held",
 }  # fmt: skip
 
 
 async def read(visit: Visit) -> Mapping[str, Any]:
-    """All syncs."""
-    return {"found": await visit.panel("the syncs", sync_facts.every(visit.pool)), "lights": LIGHTS, "shapes": SHAPES}
+    """All syncs, the worst light first."""
+    found = await visit.panel("the syncs", sync_facts.every(visit.pool))
+    worst_first = sorted(found.value or [], key=lambda one: WORST.index(one["light"]))
+    return {"found": found, "worst_first": worst_first, "lights": LIGHTS, "shapes": SHAPES}
 
 
 async def one(visit: Visit) -> Mapping[str, Any]:
