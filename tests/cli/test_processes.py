@@ -137,7 +137,7 @@ def test_the_simulators_say_where_they_are_and_hold_what_the_samples_name(tmp_pa
         state = httpx.get(f"{told['ghl']}/_sim/state", trust_env=False).json()
         assert "DemoContact000000001" in state["contacts"]
         assert len(httpx.get(f"{told['notion']}/_sim/state", trust_env=False).json()["pages"]) == 2
-        assert {len(book) for book in httpx.get(f"{told['google']}/_sim/state", trust_env=False).json().values()} == {3}
+        assert {len(book) for book in httpx.get(f"{told['google']}/_sim/state", trust_env=False).json().values()} == {4}
         simulators.send(signal.SIGINT)
         assert simulators.ends() == 0
 
