@@ -148,8 +148,9 @@ def test_a_worker_killed_in_the_middle_of_an_effect_leaves_exactly_one(folder: P
         payload = '{"appointment": {"id": "a-1", "status": "scheduled", "contact_id": "DemoContact000000001"}}'
         staged = run("stage", "appointment.created", "--payload", payload, "--json", env=env, cwd=folder).json()["id"]
 
-        def notes_there() -> int:  # the simulated salon's first syncs write notes to other contacts
-            return len(get(f"{ghl}/_sim/state")["notes"].get("DemoContact000000001", {}))
+        def notes_there() -> int:  # of this event: the simulated salon's first syncs write notes, too
+            found = get(f"{ghl}/_sim/state")["notes"].get("DemoContact000000001", {})
+            return sum(f"postroom:{staged}." in note["body"] for note in found.values())
 
         until(notes_there, what="the note to be written")
         psutil.Process(told["pids"]["worker"]).kill()
