@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
 
+from dispatcher.ending import CANCEL_S
 from dispatcher.executor import Executor
 from dispatcher.line import Backoff, Line
 from dispatcher.policy.pace import Pace, by_time
@@ -33,7 +34,6 @@ LINGER_S = 0.005
 GATHER_S = 0.02
 LONGEST_DUE_REST_S = 3.0  # what a lost worker held is found by looking for what is due, within P9's 15 s
 SWEEP_S = 0.25
-CANCEL_S = 2.0
 STRAYS_EVERY_S, DOUBT_S = 5.0, 30.0
 MEMORY_BYTES = 64 * 1024 * 1024
 STREAK = 8

@@ -11,6 +11,7 @@ from typing import Any
 from dispatcher.alarms import Alarms
 from dispatcher.context import Services
 from dispatcher.destinations import Destinations
+from dispatcher.ending import end
 from dispatcher.executor import Executor
 from dispatcher.line import Backoff, Line
 from dispatcher.loop import Loop
@@ -127,11 +128,12 @@ class Dispatcher:
                     tasks.create_task(Plans(self._services.pool).run(), name="plans"),
                 ]
                 stopper = tasks.create_task(self._drain_on(stop, loop, lease), name="stopper")
-                ready()
-                await loop.run()
-                await _first(loop.drained(), stop.forced.wait(), asyncio.sleep(settings.grace_s))
-                for task in (stopper, *background):
-                    task.cancel()
+                try:
+                    ready()
+                    await loop.run()
+                    await _first(loop.drained(), stop.forced.wait(), asyncio.sleep(settings.grace_s))
+                finally:
+                    await end((stopper, *background))
         except* LeaseLost as lost:
             log.error("lease lost", worker=worker, why=str(lost.exceptions[0]))
         finally:

@@ -11,12 +11,13 @@ from typing import Final, assert_never
 
 from dispatcher.context import Services
 from dispatcher.destinations import Destinations
+from dispatcher.ending import CANCEL_S, end
 from dispatcher.executor import Executor
 from dispatcher.line import Line
-from dispatcher.loop import CANCEL_S
 from dispatcher.routes import UNROUTED, Route
 from dispatcher.running import Running
 from dispatcher.worker import Lease, LeaseLost
+from outbox.errors import DatabaseUnavailable
 from outbox.event import Claimed
 from outbox.log import get_logger
 from outbox.store import lanes, workers
@@ -40,12 +41,20 @@ async def work_on(
         try:
             await _Solo(lane, lease, line, services, routes).run(is_over, stop)
         finally:
-            connection = await line.get()
-            await lanes.hand_back(connection, worker=lease.worker)
-            await workers.end(connection, lease.worker)
+            await _leave(line, lease.worker)
     finally:
         await line.close()
         await lease_line.close()
+
+
+async def _leave(line: Line, worker: int) -> None:
+    """Hands back what is undone, ends the worker. What fails here, a dispatcher's look repairs."""
+    try:
+        connection = await line.get()
+        await lanes.hand_back(connection, worker=worker)
+        await workers.end(connection, worker)
+    except DatabaseUnavailable as problem:
+        log.warning("could not say goodbye; dispatchers take over when the lease ends", worker=worker, problem=problem)
 
 
 class _Solo:
@@ -62,16 +71,17 @@ class _Solo:
                     tasks.create_task(self._beat(stop), name="beat"),
                     tasks.create_task(self._destinations.watch(), name="destinations"),
                 ]
-                while not stop.is_set() and not await is_over():
-                    event = await lanes.take_one(await self._line.get(), self._lane, worker=self._lease.worker)
-                    if event is None:
-                        await asyncio.sleep(REST_S)
-                    else:
-                        await self._handle(event)
-                for task in background:
-                    task.cancel()
-        except* LeaseLost as lost:
-            raise lost.exceptions[0] from None
+                try:
+                    while not stop.is_set() and not await is_over():
+                        event = await lanes.take_one(await self._line.get(), self._lane, worker=self._lease.worker)
+                        if event is None:
+                            await asyncio.sleep(REST_S)
+                        else:
+                            await self._handle(event)
+                finally:
+                    await end(background)
+        except* (LeaseLost, DatabaseUnavailable) as ended:
+            raise ended.exceptions[0] from None
 
     async def _beat(self, stop: asyncio.Event) -> None:
         """The lease is renewed while this process's loop turns."""

@@ -14,12 +14,13 @@ import asyncpg
 
 from outbox import pooled
 from outbox.errors import DatabaseUnavailable
-from outbox.pooled import PooledConnection, Road
+from outbox.pooled import ROLLBACK_S, PooledConnection, Road
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from asyncpg.pool import PoolConnectionProxy
+    from asyncpg.transaction import Transaction
 
     Record: TypeAlias = asyncpg.Record
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
@@ -129,7 +130,8 @@ async def pool(dsn: str, *, name: str, size: int = 4, timeout_s: float = 10) -> 
         yield made
     finally:
         try:
-            await asyncio.wait_for(made.close(), 5)
+            async with asyncio.timeout(5):
+                await made.close()
         except UNAVAILABLE:
             made.terminate()
 
@@ -143,12 +145,14 @@ async def acquired(pool: "Pool") -> "AsyncIterator[Connection]":
     connection = await pool.acquire()
     try:
         yield connection
-    except TimeoutError:
-        connection.terminate()
-        await pool.expire_connections()
+    except BaseException as problem:
+        if isinstance(problem, TimeoutError):
+            _drop(connection)
+            await pool.expire_connections()
+        with suppress(Exception):  # what failed first is told: above all, a cancellation travels on
+            await pool.release(connection, timeout=ROLLBACK_S)
         raise
-    finally:
-        await pool.release(connection)
+    await pool.release(connection)
 
 
 @asynccontextmanager
@@ -163,10 +167,26 @@ async def transaction(pool: "Pool") -> "AsyncIterator[Connection]":
             except TimeoutError:
                 raise  # it is dropped, and its transaction with it
             except BaseException:
-                with suppress(Exception):  # a line that fell must not put its own failure in place of a cancellation
-                    await begun.rollback()
+                await _roll_back(begun, connection)
                 raise
             await begun.commit()
+
+
+async def _roll_back(begun: "Transaction", connection: "Connection") -> None:
+    """Or, when that fails or takes long, drops the connection and its transaction with it: what failed first is told."""
+    try:
+        async with asyncio.timeout(ROLLBACK_S):
+            await begun.rollback()
+    except asyncio.CancelledError:
+        _drop(connection)
+        raise
+    except Exception:  # noqa: BLE001
+        _drop(connection)
+
+
+def _drop(connection: "Connection") -> None:
+    with suppress(asyncpg.InterfaceError):  # one that fell is no longer ours
+        connection.terminate()
 
 
 async def fetch(connection: "Connection | Pool", query: str, *args: Any, timeout_s: float | None = None) -> "list[Record]":

@@ -48,7 +48,8 @@ class Listener:
             self._heard()
             while not fell.is_set():
                 try:
-                    await asyncio.wait_for(fell.wait(), CHECK_S)
+                    async with asyncio.timeout(CHECK_S):  # wait_for() would lose a cancellation at the moment at which it falls
+                        await fell.wait()
                 except TimeoutError:  # nothing fell that we know of; a silent network is found by asking
                     await db.fetchval(connection, "select 1", timeout_s=3)
             return True

@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from dispatcher import ending
 from dispatcher import worker as worker_module
 from dispatcher.config import DispatcherSettings
 from dispatcher.context import Context
 from dispatcher.outcome import Done, Outcome
+from dispatcher.plans import Plans
 from dispatcher.routes import Route
 from dispatcher.service import Dispatcher, Stop
 from dispatcher.services import services
@@ -158,6 +160,29 @@ async def test_a_dispatcher_whose_lease_was_taken_goes_on_as_a_new_worker(postro
         await eventually(is_over(postroom, event_id))
     # The ended worker may hand it back itself before anybody's look finds it and counts a loss.
     assert (await fate(postroom, event_id)).outcomes in ("d", "cd")
+
+
+@pytest.mark.usefixtures("quick_lease")
+async def test_a_cancellation_that_got_lost_does_not_keep_a_dispatcher_from_a_new_worker_nor_from_its_end(
+    postroom: Postroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = 0
+
+    async def run(_: object) -> None:
+        nonlocal lost
+        try:
+            await asyncio.Event().wait()
+        finally:
+            lost += 1
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(Plans, "run", run)
+    monkeypatch.setattr(ending, "CANCEL_S", 0.05)
+    async with dispatching(postroom.dsn, {}) as dispatcher:
+        first = dispatcher.worker
+        await postroom.pool.execute("update outbox.workers set ended_at = now()")
+        await eventually(lambda: is_so(dispatcher.worker != first))
+    assert lost == 2
 
 
 @pytest.mark.usefixtures("quick_lease")

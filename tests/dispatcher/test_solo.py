@@ -2,13 +2,15 @@
 
 import asyncio
 
+import pytest
+
 from dispatcher.config import DispatcherSettings
 from dispatcher.routes import sync_routes
 from dispatcher.services import services
 from dispatcher.solo import work_on
 from dispatcher.syncs.base import Sync
 from dispatcher.syncs.run import Run
-from outbox import Event
+from outbox import DatabaseUnavailable, Event
 from outbox.testing import Postroom
 from tests.dispatcher.handling import is_so
 from tests.dispatcher.running import eventually, stage_all
@@ -77,3 +79,13 @@ async def test_interrupted_in_a_call_it_hands_the_run_back_at_once(postroom: Pos
     await carried_out(postroom, one)
     assert await written(postroom) == [1, 2, 3, 4]
     assert (await run_row(postroom, run_id))["state"] == "done"
+
+
+async def test_a_database_that_falls_away_is_said_by_its_name(postroom: Postroom) -> None:
+    async def is_over() -> bool:
+        raise DatabaseUnavailable("away")
+
+    async with services(postroom.dsn, DispatcherSettings.model_construct()) as shared:
+        with pytest.raises(DatabaseUnavailable, match="away"):
+            await work_on("sync:numbers", dsn=postroom.dsn, services=shared, routes={}, is_over=is_over, stop=asyncio.Event())
+    assert await postroom.rows("select id from outbox.workers where ended_at is null") == []

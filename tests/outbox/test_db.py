@@ -1,6 +1,8 @@
 """Connections: every "no database now" of the driver has one name, everything else keeps its own, and nothing waits for ever."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import asyncpg
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from outbox import db
 from outbox.errors import DatabaseUnavailable
 from outbox.testing import Postroom
+from tests.crashes.proxy import Way, line_to_database
 from tests.outbox.waiting import until_it_waits_for_a_lock
 
 AWAY = "postgresql:///x?host=/nowhere"
@@ -79,3 +82,55 @@ async def test_a_pool_that_was_closed_is_unavailable(postroom: Postroom) -> None
         assert await db.fetchrow(pool, "select 1 where false") is None
     with pytest.raises(DatabaseUnavailable):
         await db.fetchval(pool, "select 1")
+
+
+# ── a cancellation travels
+
+
+@asynccontextmanager
+async def at_rest(pool: db.Pool, *, sleeps: bool) -> AsyncIterator[tuple["asyncio.Task[None]", db.Connection]]:
+    """A task in a transaction, in the middle of a statement (`sleeps`) or between two."""
+    inside: asyncio.Future[db.Connection] = asyncio.get_running_loop().create_future()
+
+    async def work() -> None:
+        async with db.transaction(pool) as connection:
+            await connection.execute("select 1")
+            inside.set_result(connection)
+            await (connection.execute("select pg_sleep(60)") if sleeps else asyncio.Event().wait())
+
+    task = asyncio.create_task(work())
+    yield task, await inside
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(task, 10)
+    assert task.cancelled()
+
+
+async def test_a_rollback_that_fails_does_not_take_the_place_of_a_cancellation(postroom: Postroom) -> None:
+    async with db.pool(postroom.dsn, name="postroom:test") as pool, at_rest(pool, sleeps=False) as (_, connection):
+        fell = asyncio.Event()
+        connection.add_termination_listener(lambda _: fell.set())
+        await postroom.pool.execute("select pg_terminate_backend($1)", connection.get_server_pid())
+        await fell.wait()
+
+
+@pytest.mark.parametrize("sleeps", [False, True])
+async def test_a_cancellation_does_not_wait_for_a_silent_line(postroom: Postroom, monkeypatch: pytest.MonkeyPatch, sleeps: bool) -> None:
+    monkeypatch.setattr(db, "ROLLBACK_S", 0.1)
+    async with line_to_database(postroom.dsn) as (line, dsn), db.pool(dsn, name="postroom:test", timeout_s=60) as pool:
+        async with at_rest(pool, sleeps=sleeps):
+            line.stall()
+        line.flow()
+        assert await db.fetchval(pool, "select 1") == 1
+
+
+async def test_a_cancelled_query_of_a_pool_does_not_wait_for_a_silent_line(postroom: Postroom, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(db, "ROLLBACK_S", 0.1)
+    async with line_to_database(postroom.dsn) as (line, dsn), db.pool(dsn, name="postroom:test", timeout_s=60) as pool:
+        await db.fetch(pool, "select 1")
+        line.stall_at(Way.THERE, b"nobody hears this")
+        asking = asyncio.create_task(db.fetch(pool, "select 'nobody hears this'"))
+        await line.struck.wait()
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(asking, 10)

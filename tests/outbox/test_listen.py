@@ -2,9 +2,10 @@
 
 import asyncio
 
+import asyncpg
 import pytest
 
-from outbox import listen
+from outbox import db, listen
 from outbox.listen import Listener
 from outbox.testing import Postroom
 from tests.outbox.waiting import until
@@ -77,6 +78,22 @@ async def test_a_database_that_is_away_is_waited_for(postroom: Postroom) -> None
     task = asyncio.create_task(Listener("postgresql:///x?host=/nowhere", name=NAME, heard=watch.heard).run(watch.standing))
     assert [await watch.next() for _ in range(3)] == ["fell", "fell", "fell"]
     await stop(task, postroom)
+
+
+async def test_a_cancellation_at_the_moment_at_which_it_falls_is_heeded(postroom: Postroom, monkeypatch: pytest.MonkeyPatch) -> None:
+    watch, connect = Watch(), db.connect
+
+    async def cancelling(dsn: str, *, name: str) -> "asyncpg.Connection[asyncpg.Record]":
+        connection = await connect(dsn, name=name)
+        connection.add_termination_listener(lambda _: asyncio.get_running_loop().call_soon(task.cancel))
+        return connection
+
+    monkeypatch.setattr(db, "connect", cancelling)
+    task = asyncio.create_task(Listener(postroom.dsn, name=NAME, heard=watch.heard).run(watch.standing))
+    assert [await watch.next(), await watch.next()] == ["stands", "heard"]
+    await postroom.pool.execute(f"select pg_terminate_backend(pid) {OURS}", NAME)
+    await asyncio.wait({task}, timeout=10)
+    assert task.cancelled()
 
 
 async def stop(task: "asyncio.Task[None]", postroom: Postroom) -> None:
