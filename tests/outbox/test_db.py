@@ -1,7 +1,7 @@
 """Connections: every "no database now" of the driver has one name, everything else keeps its own, and nothing waits for ever."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import asyncpg
@@ -25,12 +25,18 @@ async def test_a_database_that_is_away_is_unavailable_and_stops_no_pool_from_ope
 
 
 async def test_a_query_that_takes_too_long_is_unavailable(postroom: Postroom) -> None:
-    connection = await db.connect(postroom.dsn, name="postroom:test", timeout_s=0.05)
-    for ask in (db.fetch, db.fetchrow, db.fetchval):
+    async def takes_too_long(ask: Callable[..., Awaitable[object]]) -> None:
+        connection = await db.connect(postroom.dsn, name="postroom:test", timeout_s=0.3)
         with pytest.raises(DatabaseUnavailable, match="TimeoutError"):
             await ask(connection, "select pg_sleep(60)")
-    assert await db.fetchval(connection, "select pg_sleep(0.1)::text", timeout_s=20) == ""
-    await connection.close()
+        connection.terminate()
+
+    async def has_time() -> None:
+        connection = await db.connect(postroom.dsn, name="postroom:test", timeout_s=0.3)
+        assert await db.fetchval(connection, "select pg_sleep(0.4)::text", timeout_s=20) == ""
+        connection.terminate()
+
+    await asyncio.gather(*(takes_too_long(ask) for ask in (db.fetch, db.fetchrow, db.fetchval)), has_time())
 
 
 async def test_a_connection_that_the_server_ended_is_unavailable(postroom: Postroom) -> None:

@@ -83,9 +83,12 @@ async def test_a_database_that_is_away_is_waited_for(postroom: Postroom) -> None
 async def test_a_cancellation_at_the_moment_at_which_it_falls_is_heeded(postroom: Postroom, monkeypatch: pytest.MonkeyPatch) -> None:
     watch, connect = Watch(), db.connect
 
+    def cancel(_: object) -> None:
+        asyncio.get_running_loop().call_soon(task.cancel)
+
     async def cancelling(dsn: str, *, name: str) -> "asyncpg.Connection[asyncpg.Record]":
         connection = await connect(dsn, name=name)
-        connection.add_termination_listener(lambda _: asyncio.get_running_loop().call_soon(task.cancel))
+        connection.add_termination_listener(cancel)
         return connection
 
     monkeypatch.setattr(db, "connect", cancelling)
