@@ -52,7 +52,8 @@ def command(
 
 
 async def _serve(dsn: str, settings: DatabaseSettings, own: ReceiverSettings, listening: socket.socket, *, say: bool) -> None:
-    app = Noted(create_app(dsn, own, sealer=kept.sealer(settings)))
+    receiver = create_app(dsn, own, sealer=kept.sealer(settings))
+    app = Noted(receiver)
     address = listening.getsockname()
     _route_uvicorn_log()
     config = uvicorn.Config(
@@ -73,7 +74,7 @@ async def _serve(dsn: str, settings: DatabaseSettings, own: ReceiverSettings, li
         if say:
             say_ready(port=address[1])
 
-    server = Server(config, ready)
+    server = Server(config, ready, leave=receiver.leave)
     running.on_signals(server.ask)
     try:
         await server.serve(sockets=[listening])
@@ -82,11 +83,11 @@ async def _serve(dsn: str, settings: DatabaseSettings, own: ReceiverSettings, li
 
 
 class Server(uvicorn.Server):
-    """Uvicorn, with our signals and with a word when it is ready."""
+    """Uvicorn, with our signals and with a word when it is ready and when it stops."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], *, leave: Callable[[], None]) -> None:
         super().__init__(config)
-        self._ready = ready
+        self._ready, self._leave = ready, leave
 
     def ask(self) -> None:
         """To stop; asked twice, at once."""
@@ -102,6 +103,10 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._leave()
+        await super().shutdown(sockets)
 
 
 class Noted:

@@ -67,6 +67,10 @@ class Receiver(Starlette):
         else:
             await super().__call__(scope, receive, send)
 
+    def leave(self) -> None:
+        """The streams of the console end. To be called before a server waits for its connections."""
+        self.console.live.stop()
+
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
         """From start to stop."""
@@ -87,6 +91,7 @@ class Receiver(Starlette):
                 tasks.create_task(intake.watch(), name="intake watch"),
                 tasks.create_task(ledger.run(pool), name="ledger"),
                 tasks.create_task(notion.run(pool), name="notion tokens"),
+                tasks.create_task(self.console.live.run(console), name="console live"),
             ]
             self.desk = Desk(
                 settings=settings,
@@ -115,7 +120,7 @@ class Receiver(Starlette):
                 log.info("receiver ended")
 
 
-def create_app(dsn: str, settings: ReceiverSettings, *, sealer: Sealer, more: Sequence[BaseRoute] = ()) -> Starlette:
+def create_app(dsn: str, settings: ReceiverSettings, *, sealer: Sealer, more: Sequence[BaseRoute] = ()) -> Receiver:
     """The receiver for a database, not started yet. `more` are routes of others, such as the console's."""
     return Receiver(dsn, settings, sealer=sealer, more=more)
 

@@ -3,9 +3,9 @@
 insert into outbox.sessions (digest, token, name, network, until) values ($1, $2, $3, $4, now() + $5 * interval '1 s') returning started_at
 
 -- name: find
--- a session that has not ended, and the database's clock; slides its end, at most once a minute.
-with slid as (update outbox.sessions set seen_at = now(), until = now() + $2 * interval '1 s'
-              where digest = $1 and until > now() and seen_at < now() - interval '1 min')
+-- a session that has not ended, and the database's clock; slides its end to $2 seconds from now, at most once a minute (NULL: it stays).
+with slid as (update outbox.sessions set seen_at = now(), until = now() + $2::float8 * interval '1 s'
+              where digest = $1 and until > now() and seen_at < now() - interval '1 min' and $2::float8 is not null)
 select token, name, started_at, notice, now() now from outbox.sessions where digest = $1 and until > now()
 
 -- name: tell

@@ -20,7 +20,7 @@ async def begin(connection: Connection | Pool, *, digest: bytes, token: bytes, n
     await db.fetchval(connection, Q["begin"], digest, token, name, network, lasts_s)
 
 
-async def find(connection: Connection | Pool, digest: bytes, *, lasts_s: float) -> Record | None:
+async def find(connection: Connection | Pool, digest: bytes, *, lasts_s: float | None) -> Record | None:
     """token, name, started_at, notice and the database's now; None when there is no such session, or it has ended."""
     return await db.fetchrow(connection, Q["find"], digest, lasts_s)
 

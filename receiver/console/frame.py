@@ -30,10 +30,13 @@ from receiver.config import ReceiverSettings, Role
 from receiver.console import words
 from receiver.console.asked import Query
 from receiver.console.assets import PLACE, Assets
+from receiver.console.live import Live
+from receiver.console.live_door import LiveDoor
 from receiver.console.origin import foreign, own_path
 from receiver.console.page import Act, Done, Download, Form, Look, Page, Pages, Panel, Refused, Visit, no_such
 from receiver.console.render import HEADERS, Renderer
 from receiver.console.signin import Session, SignIn
+from receiver.console.topics import TOPICS
 from receiver.desk import Desk
 from receiver.errors import Problem, origin
 from receiver.limits import Disconnected, read_body
@@ -43,6 +46,7 @@ log = get_logger(__name__)
 AWAY_AFTER_S = 3.0
 FORM_LIMIT_BYTES = 262_144
 ATTENTION_LASTS_S = 2.0
+HEARD = "x-postroom-live"  # a page that fetches its own parts anew: no person did that
 NO_PROBLEM: Mapping[str, int] = {"dead": 0, "lanes": 0, "connections": 0}
 
 
@@ -57,14 +61,18 @@ class Console:
         self._assets = Assets()
         self._render = Renderer(self._assets)
         self.sign_in = SignIn(str(settings.public_url) if settings.public_url else None)
+        self.live = Live(TOPICS)
         self._away_since: datetime | None = None
         self._attention: tuple[float, Mapping[str, int]] = (-ATTENTION_LASTS_S, NO_PROBLEM)
 
     def routes(self) -> list[BaseRoute]:
         """All of them; the last takes every other path below /console."""
+        live = LiveDoor(self.live, self.sign_in)
         made: list[BaseRoute] = [
             Route("/console", self._to_overview),
             Route(PLACE + "{file}", self._static),
+            Route("/console/live", self._guarded(live.stream)),
+            Route("/console/live/check", self._guarded(live.check)),
             Route("/console/sign-in", self._guarded(self._sign_in), methods=["GET", "POST"]),
             Route("/console/sign-in/{link}", self._guarded(self._by_link), methods=["GET", "POST"]),
         ]
@@ -228,7 +236,8 @@ class Console:
         desk = _desk(request)
         try:
             async with asyncio.timeout(AWAY_AFTER_S):
-                session: Session | None = await self.sign_in.find(request, desk.gate, desk.console)
+                slides = HEARD not in request.headers
+                session: Session | None = await self.sign_in.find(request, desk.gate, desk.console, slides=slides)
         except TimeoutError:
             raise DatabaseUnavailable("Postgres did not answer in time") from None
         self._away_since = None

@@ -47,12 +47,12 @@ class SignIn:
         self.public_host = host_of(public_url) if public_url else None
         self._wrong = Buckets(per_s=WRONG_PER_S, burst=WRONG_BURST)
 
-    async def find(self, request: Request, gate: Gate, pool: Pool) -> Session | None:
-        """The session of the request's cookie, if it still counts."""
+    async def find(self, request: Request, gate: Gate, pool: Pool, *, slides: bool = True) -> Session | None:
+        """The session of the request's cookie, if it still counts. `slides`: a person came, so that it counts for longer."""
         secret = _secret(request.cookies.get(self.cookie_name(request)))
         if secret is None:
             return None
-        row: Record | None = await sessions.find(pool, _digest(secret), lasts_s=LASTS_S)
+        row: Record | None = await sessions.find(pool, _digest(secret), lasts_s=LASTS_S if slides else None)
         who = None if row is None else gate.proven(bytes(row["token"]), secret=secret)
         return None if row is None or who is None else Session(_digest(secret), who, row["now"], row["notice"])
 

@@ -19,6 +19,7 @@ from receiver.console.page import Act, Done, Download, Form, Page, Pages, Visit
 
 PATH = "/console/events"
 MOST_IN_CSV = 2_000
+MOST_NEWER = 100
 CHIPS: Mapping[str, str] = {
     "state": "State",
     "why": "Why",
@@ -111,6 +112,7 @@ async def read(visit: Visit) -> Mapping[str, Any]:
         "views": VIEWS,
         "newer": query.url(PATH, before=None, after=leaf.newer) if leaf.newer else None,
         "older": query.url(PATH, after=None, before=leaf.older) if leaf.older else None,
+        "count_newer": query.url(f"{PATH}/newer", after=leaf.rows[0]["id"] if leaf.rows else None) if leaf.is_first and not upward else None,
         "first": None if leaf.is_first else query.url(PATH, before=None, after=None),
         "by_time": query.url(PATH, before=None, after=None, sort=Sort.OLDEST if sort is Sort.NEWEST else None),
         "csv": query.url(f"{PATH}.csv", before=None, after=None),
@@ -118,6 +120,15 @@ async def read(visit: Visit) -> Mapping[str, Any]:
         "moment": datetime.fromisoformat,
         "absence": await absence(visit.pool) if is_named and not page.rows and found.value is not None else None,
     }
+
+
+async def read_newer(visit: Visit) -> Mapping[str, Any]:
+    """How many events of the same filters are newer than the newest that is shown; a part of the page, for live updates."""
+    query, since = visit.query, visit.query.choice("since", Since) or Since.DAY
+    wanted, after = wanted_of(visit, since, await routes.every(visit.pool)), query.whole("after")
+    query.whole("n")
+    found = await search.find(visit.pool, wanted, after=after, limit=MOST_NEWER, known_sources=sources_of(visit))
+    return {"count": len(found.rows), "most": MOST_NEWER, "shown": query.url(PATH, after=None), "again": query.url(visit.path)}
 
 
 def _leaf(page: Found, *, before: int | None, after: int | None, upward: bool) -> Leaf:
@@ -194,7 +205,7 @@ async def lead(visit: Visit, form: Form) -> Done:
 
 
 SITE = Pages(
-    pages=(Page(PATH, "events.html", read, tab="events"),),
+    pages=(Page(PATH, "events.html", read, tab="events"), Page(f"{PATH}/newer", "newer.html", read_newer, tab="events")),
     acts=(Act("/console/find", lead, role=Role.VIEWER),),
     downloads=(Download(f"{PATH}.csv", download),),
 )

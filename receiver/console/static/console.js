@@ -91,7 +91,7 @@ const acts = {
   Enter: () => rows()[row]?.querySelector("a")?.click(),
   x: () => tick(false), X: () => tick(true),
   "[": () => follow("[data-newer]"), "]": () => follow("[data-older]"),
-  u: () => follow("[data-up]"), r: () => follow("[data-retry]"), ".": () => follow("[data-live]"),
+  u: () => follow("[data-up]"), r: () => follow("[data-retry]"), ".": () => follow("[data-live-switch]"),
   y: () => copyText(document.body.dataset.pinned ? new URL(document.body.dataset.pinned, location.href).href : location.href),
 };
 

@@ -1,0 +1,73 @@
+"""What pages may hear of while they are open, and how it is read: one read for all who look. See docs/console.md for how a page takes part.
+
+A value holds numbers and states, as they are shown; never a payload, a key or a reason, which a page fetches with its own rights.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from outbox import sync_facts
+from outbox.db import Pool, Record
+from outbox.store import console, events, live, workers
+from receiver.console import words
+from receiver.console.live import Read, Value
+
+
+async def _totals(pool: Pool, _: Sequence[int]) -> Mapping[str, Value]:
+    """What is undone, by where it waits."""
+    counts = await events.counts(pool)
+    return {"totals": {name: words.count(number) for name, number in counts.items()}}
+
+
+async def _needs(pool: Pool, _: Sequence[int]) -> Mapping[str, Value]:
+    """What needs a person, and which dispatchers live."""
+    return {"needs": {**await console.attention(pool), "workers": [row["name"] for row in await workers.alive(pool)]}}
+
+
+async def _newest(pool: Pool, _: Sequence[int]) -> Mapping[str, Value]:
+    """The newest event."""
+    return {"newest": {"id": (await live.newest(pool))["id"]}}
+
+
+async def _minute(pool: Pool, _: Sequence[int]) -> Mapping[str, Value]:
+    """The minute, for charts."""
+    return {"minute": {"at": f"{(await live.newest(pool))['now']:%H:%M}"}}
+
+
+async def _lights(pool: Pool, _: Sequence[int]) -> Mapping[str, Value]:
+    """The syncs' lights, their last ends, and how far the runs under way are."""
+    names = ("light", "last_success", "last_failure", "paused_at")
+    lights = {one["name"]: [one[name] for name in names] for one in await sync_facts.every(pool)}
+    return {"lights": {"lights": lights, "runs": [list(row.values()) for row in await live.under_way(pool)]}}
+
+
+async def _events(pool: Pool, ids: Sequence[int]) -> Mapping[str, Value]:
+    return _by_id("event", await live.events(pool, ids))
+
+
+async def _runs(pool: Pool, ids: Sequence[int]) -> Mapping[str, Value]:
+    return _by_id("run", await live.runs(pool, ids))
+
+
+async def _plans(pool: Pool, ids: Sequence[int]) -> Mapping[str, Value]:
+    return _by_id("plan", await live.plans(pool, ids))
+
+
+def _by_id(word: str, rows: list[Record]) -> dict[str, Value]:
+    return {f"{word}-{row['id']}": {name: _plain(value) for name, value in row.items()} for row in rows}
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, int | str | None) else str(value)
+
+
+TOPICS: Mapping[str, Read] = {
+    "totals": _totals,
+    "needs": _needs,
+    "newest": _newest,
+    "minute": _minute,
+    "lights": _lights,
+    "event-": _events,
+    "run-": _runs,
+    "plan-": _plans,
+}
