@@ -14,7 +14,7 @@ import random
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
@@ -105,7 +105,8 @@ class Live:
             while self._viewers:
                 await self._look(pool)
                 try:
-                    await asyncio.wait_for(self._wanted.wait(), EVERY_S)
+                    async with asyncio.timeout(EVERY_S):
+                        await self._wanted.wait()
                     self._wanted.clear()
                 except TimeoutError:
                     continue
@@ -147,14 +148,15 @@ class Live:
                 log.error("a live topic could not be read", topic=word, problem=origin(problem))
         return found
 
-    async def stream(self, viewer: Viewer, *, since: int, is_signed_in: Callable[[], Awaitable[bool]]) -> AsyncIterator[str]:
+    async def stream(self, viewer: Viewer, *, since: int, is_signed_in: Callable[[], Awaitable[bool]]) -> AsyncGenerator[str, None]:
         """Server-sent events newer than version `since`. Ends after about 10 minutes, with the session, and when the process stops."""
         ends = time.monotonic() + LASTS_S + random.uniform(0, 60)  # noqa: S311 -- spreads the browsers' coming back
         ask_again = time.monotonic() + SESSION_EVERY_S
         yield f"retry: {random.randint(2000, 5000)}\n\n"  # noqa: S311
         while not self._stopping and time.monotonic() < ends:
             try:
-                await asyncio.wait_for(viewer.wake.wait(), BEAT_S)
+                async with asyncio.timeout(BEAT_S):
+                    await viewer.wake.wait()
             except TimeoutError:
                 yield self._beat()
             if time.monotonic() > ask_again:

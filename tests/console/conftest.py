@@ -3,23 +3,20 @@
 Their tests and fixtures share one event loop, that of the session: `pytestmark` of a module is BROWSER.
 """
 
-import asyncio
 import shutil
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
 import pytest_asyncio
-import uvicorn
 from playwright.async_api import Browser, ConsoleMessage, Page, StorageState, async_playwright
 
 from outbox import db
 from outbox.testing import EMPTY, Postroom
-from receiver.app import create_app
 from tests.console.invented import Invented, fill
-from tests.receiver.running import OPERATOR_TOKEN, sealer, settings
+from tests.console.serving import serving
+from tests.receiver.running import OPERATOR_TOKEN
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 WITHOUT = "no Chromium is installed (Debian: apt-get install chromium), so no page was tried"
@@ -110,21 +107,6 @@ async def sign_in(tab: Tab, token: str, *, to: str = "audit") -> None:
     await tab.page.wait_for_url(f"**/console/{to}")
 
 
-@asynccontextmanager
-async def serving(dsn: str) -> AsyncIterator[str]:
-    """The receiver on a free port of this machine."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        app = create_app(dsn, settings(), sealer=sealer())
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="on"))
-        running = asyncio.create_task(server.serve(sockets=[listening]))
-        try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            await running
-
-
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
     """Chromium, once for each process of the test run."""
@@ -143,5 +125,5 @@ async def served(browser: Browser, postroom_database: str) -> AsyncIterator[Serv
         await pool.execute(EMPTY)
         postroom = Postroom(postroom_database, pool)
         invented = await fill(postroom)
-        async with serving(postroom_database) as url:
+        async with serving(postroom.dsn) as (url, _):
             yield Served(url, postroom, invented, browser)

@@ -17,8 +17,9 @@ from outbox import db
 from outbox.embedded import FAST, Embedded, find_binaries
 from outbox.migrate import migrate
 from outbox.testing import Postroom
-from tests.console.conftest import CHROMIUM, DESKTOP_PX, FLAGS, PHONE_PX, WITHOUT, Served, serving
+from tests.console.conftest import CHROMIUM, DESKTOP_PX, FLAGS, PHONE_PX, WITHOUT, Served
 from tests.console.invented import SWEEPING, Invented, fill
+from tests.console.serving import serving
 
 HEIGHT_PX = 860
 FOLDER = "docs/images"
@@ -52,7 +53,7 @@ def pictures(all_: Invented) -> tuple[Picture, ...]:
 
 async def take(folder: Path, dsn: str, browser: Browser) -> None:
     """Fills the database of `dsn`, and writes a picture of each."""
-    async with db.pool(dsn, name="postroom:test", size=4) as pool, serving(dsn) as url:
+    async with db.pool(dsn, name="postroom:test", size=4) as pool, serving(dsn) as (url, _):
         served = Served(url, Postroom(dsn, pool), await fill(Postroom(dsn, pool)), browser)
         for picture in pictures(served.invented):
             async with served.tab(width=picture.width) as tab:

@@ -154,13 +154,13 @@ def test_streams_are_few_for_a_session_and_for_a_process() -> None:
 
 def test_a_list_of_topics_names_only_topics_that_there_are() -> None:
     live = Live(TOPICS)
-    assert live.topics("totals,event-7,run-811") == {"totals", "event-7", "run-811"}
+    assert live.topics("totals,event-7,run-811") == frozenset({"totals", "event-7", "run-811"})
     for text in ("", "nothing", "event-", "event-x", "event", "totals-1", "event-" + "9" * 17, ",".join(f"event-{n}" for n in range(9))):
         assert live.topics(text) is None, text
 
 
 async def test_over_http_a_stream_is_told_needs_a_session_and_leaves_nothing_behind(postroom: Postroom) -> None:
-    async with serving(postroom) as (url, app), httpx.AsyncClient(base_url=url, timeout=20) as client:
+    async with serving(postroom.dsn) as (url, app), httpx.AsyncClient(base_url=url, timeout=20) as client:
         assert (await client.get("/console/live?topics=totals")).status_code == 401
         assert (await client.get("/console/live/check?topics=totals")).status_code == 401
         await client.post("/console/sign-in", data={"token": VIEWER_TOKEN}, headers=OWN)
@@ -196,7 +196,7 @@ async def test_an_open_page_keeps_no_session_alive(postroom: Postroom) -> None:
 async def test_a_server_that_stops_waits_for_no_stream(postroom: Postroom) -> None:
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(httpx.AsyncClient(timeout=20))
-        async with serving(postroom) as (url, _):
+        async with serving(postroom.dsn) as (url, _):
             await client.post(f"{url}/console/sign-in", data={"token": VIEWER_TOKEN}, headers=OWN)
             answer = await stack.enter_async_context(client.stream("GET", f"{url}/console/live?topics=totals"))
             lines = answer.aiter_lines()

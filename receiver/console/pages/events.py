@@ -112,7 +112,9 @@ async def read(visit: Visit) -> Mapping[str, Any]:
         "views": VIEWS,
         "newer": query.url(PATH, before=None, after=leaf.newer) if leaf.newer else None,
         "older": query.url(PATH, after=None, before=leaf.older) if leaf.older else None,
-        "count_newer": query.url(f"{PATH}/newer", after=leaf.rows[0]["id"] if leaf.rows else None) if leaf.is_first and not upward else None,
+        "count_newer": query.url(f"{PATH}/newer", after=leaf.rows[0]["id"] if leaf.rows else None)
+        if leaf.is_first and not upward
+        else None,
         "first": None if leaf.is_first else query.url(PATH, before=None, after=None),
         "by_time": query.url(PATH, before=None, after=None, sort=Sort.OLDEST if sort is Sort.NEWEST else None),
         "csv": query.url(f"{PATH}.csv", before=None, after=None),
