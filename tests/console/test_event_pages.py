@@ -243,7 +243,7 @@ async def test_what_a_destination_holds_says_who_stopped_it(postroom: Postroom) 
     )
     await postroom.pool.execute(
         """insert into outbox.destinations (name, state, why, by_whom, until)
-           values ('ghl', 'paused', 'schema change', 'ben', now() + interval '1 hour')"""
+           values ('ghl', 'paused', 'schema change', 'ben', now() + interval '59 minutes 45 seconds')"""
     )
     async with looking(postroom) as visitor:
         lanes = await visitor.page("/console/lanes")

@@ -123,7 +123,8 @@ async def torture(postroom: Postroom, monkeypatch: pytest.MonkeyPatch, *, seed: 
         simulator.faults.clear()
         await eventually(everything_is_over(postroom), within_s=120)
 
-    assert await postroom.totals() == {"accepted": events, "pending": 0, "dead": 0, "done": events, "skipped": 0}
+    # An alert of what was done to it may have been raised meanwhile; there is nobody to tell.
+    assert Counter(event["state"] for event in await postroom.staged() if event["source"] != "alerts") == {"done": events}
     told = [int(effect.text.rpartition("postroom:")[2].partition(".")[0]) for effect in simulator.effects.list("note")]
     assert Counter(told) == Counter(ids)
     tasks = [int(effect.text.rpartition("postroom:")[2].partition(".")[0]) for effect in simulator.effects.list("task")]
