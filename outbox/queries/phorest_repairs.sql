@@ -7,7 +7,7 @@ insert into crm.phorest_repairs (client_id) values ($1) on conflict do nothing r
 update crm.phorest_repairs set event_id = $2, refused = null, asked_at = now() where client_id = $1
 
 -- name: look
--- read only, and waits for nobody: what was asked for a client, and the state of the event that repairs, as of one moment.
+-- read only: it waits for nobody. What was asked for a client, and the state of the event that repairs, as of one moment.
 select p.event_id, p.refused, s.state
 from (select event_id, refused from crm.phorest_repairs where client_id = $1) p left join lateral outbox.states(array[p.event_id]) s on true
 

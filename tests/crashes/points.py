@@ -207,6 +207,10 @@ EXEMPT: Mapping[str, str] = {
     "busy.hold_lock": "locks a row until its transaction ends, and writes nothing",
     "days.lock": "an advisory lock until its transaction ends; what that writes is days.open, workers.prune and rejected.prune",
     "events.replay_lock": "locks until its transaction ends; what that writes is events.replay",
+    "events.replay_many_lock": "as events.replay_lock",
+    "events.keep_many": "as events.replay_lock: keeps events from being dropped until its transaction ends",
+    "events.replay_many": "events.replay for several, in one statement of one transaction, which a person repeats; what it left is shown",
+    "syncs.retire": "one statement as a dispatcher begins; the next beginning repeats it",
 }
 
 
