@@ -37,7 +37,7 @@ test-long: install   ## everything, whole
 
 evidence: install    ## the crash, network, deploy and storage runs, whole; writes docs/evidence.md
 	rm -rf .evidence
-	POSTROOM_EVIDENCE=.evidence $(BIN)/pytest -n 4 tests/crashes tests/pooler tests/storage
+	POSTROOM_EVIDENCE=.evidence $(BIN)/pytest tests/crashes tests/pooler tests/storage
 	$(BIN)/python -m tests.crashes.evidence .evidence docs/evidence.md
 
 bench: install       ## prints a table with ratios, writes benchmarks/latest.json

@@ -180,6 +180,22 @@ async def test_a_form_of_another_place_changes_nothing(served: Served) -> None:
     assert await reason_of(served, "refused") == "the form came from another place"
 
 
+async def test_a_list_says_what_is_newer_by_itself_and_the_switch_stops_it(served: Served) -> None:
+    stage = "select outbox.stage('live.tried', '{}', key => $1)"
+    async with served.tab() as tab:
+        await tab.open("events?kind=live.tried")
+        await tab.said("Live")
+        await served.postroom.value(stage, "first")
+        await tab.said("1 newer.")
+        await tab.page.get_by_role("link", name="Show", exact=True).click()
+        await tab.page.locator("tr[data-row]", has_text="live.tried").wait_for()
+        await tab.page.keyboard.press(".")
+        await tab.said("Paused")
+        await served.postroom.value(stage, "second")
+        await tab.page.keyboard.press(".")
+        await tab.said("1 newer.")
+
+
 async def test_a_viewer_who_sends_a_form_all_the_same_is_refused(served: Served) -> None:
     async with served.tab(VIEWER_TOKEN) as tab:
         await tab.open(f"syncs/{RUNNING}")

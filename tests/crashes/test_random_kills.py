@@ -43,7 +43,8 @@ async def add_up(world: World, scenario: str, healed_s: float, evidence: Keep, *
     account = await world.account()
     told = f"{scenario}: {account}\n{world.logs()}"
     assert account.is_clean, told
-    assert (account.accepted, account.undone, account.dead) == (len(world.ledger.sent), 0, 0), told
+    assert account.accepted >= len(world.ledger.sent), told  # each of them is looked for; an alert of a slow run is an event as well
+    assert (account.undone, account.dead) == (0, 0), told
     assert account.done + account.skipped == account.accepted, told
     evidence(Row(scenario, account.accepted, account.lost, account.duplicated, healed_s, f'{HERE} -k "{select}"'))
     assert healed_s <= HEALS_WITHIN_S, f"{healed_s:.1f} s: {told}"
