@@ -75,7 +75,7 @@ def cause(reason: str) -> Cause:
 
 def verdict(event: Record | Mapping[str, Any], *, steps_done: int = 0, reason_of_time: str | None = None) -> str:
     """One sentence about an event (a row of events.one() with its state)."""
-    why, attempts = event["why"], event["attempts"]
+    why, attempts = (event["why"] or "").removesuffix("."), event["attempts"]
     when = f" {reason_of_time}." if reason_of_time else ""
     match event["mark"]:
         case "ready":
