@@ -2,7 +2,7 @@
 //   data-live-text="totals.dead"       the element's text is that field of the topic
 //   data-live="event-7"  with an id    when the topic changes, the element is replaced by its new self, fetched from the page's own URL
 //   data-live-from="/console/…"        … or from there
-// Nothing moves under a hand: while rows are ticked, a dialog is open, text is selected or a key is held, what came waits.
+// Nothing moves under a hand: while rows are ticked, a dialog is open, a form is on its way, text is selected or a key is held, what came waits.
 "use strict";
 
 (() => {
@@ -19,7 +19,7 @@
   const values = new Map(), changed = new Set();
 
   const off = () => { try { return sessionStorage.getItem("live") === "off"; } catch { return false; } };
-  const inHand = () => held > 0 || pointer || document.querySelector("[data-tick]:checked, dialog[open]") || !getSelection().isCollapsed;
+  const inHand = () => held > 0 || pointer || document.querySelector("[data-tick]:checked, dialog[open], form[data-sent]") || !getSelection().isCollapsed;
   const show = (word, more) => {
     button.hidden = false;
     button.textContent = more ? `${word}, ${more}` : word;
