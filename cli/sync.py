@@ -26,7 +26,7 @@ from dispatcher.syncs.table import SYNCS
 from outbox import db, sync_facts
 from outbox.config import DatabaseSettings
 from outbox.db import Pool
-from outbox.store import runs, workers
+from outbox.store import runs, syncs, workers
 from outbox.store.runs import ENDS, LANE, MOST_HOURS_BACK, RANGE, RunState, Trigger, UnknownSync, UnknownType, WrongRange
 from outbox.timeline import iso
 
@@ -115,8 +115,8 @@ async def _run(
     quiet: bool,
 ) -> dict[str, Any]:
     async with opened(dsn) as pool, services(dsn, own, sealer=kept.sealer(settings), own=loaded.clients) as shared:
-        if not await workers.alive(pool):
-            await Schedule(shared, loaded.syncs).register()  # nobody else says what there is
+        if not await workers.alive(pool) or (name in loaded.syncs and await syncs.one(pool, name) is None):
+            await Schedule(shared, loaded.syncs).register()  # nobody else says what there is, or has said it yet
         run_id = await _ask(pool, name, type_, hours_back, dry_run, span=span, there=loaded.syncs)
         stop = asyncio.Event()
 

@@ -32,6 +32,7 @@ class Ended:
 
     def json(self) -> Any:
         """Standard output, which holds one document and nothing else."""
+        assert self.out, f"nothing on standard output; ended with {self.code}: {self.err}"
         return json.loads(self.out)
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from dispatcher.config import DispatcherSettings
+from dispatcher.schedule import Schedule
 from dispatcher.syncs.ghl_contacts import GHL_CONTACTS
 from outbox.testing import Postroom
 from simulators.ghl import GhlSimulator
@@ -57,6 +58,28 @@ async def test_a_sync_that_a_dispatcher_carries_out_is_watched_to_its_end(
         run = ended.json()
     assert (ended.code, run["state"], run["counts"]["created"]) == (0, "done", 1)
     assert await postroom.value("select owner from outbox.attempts where event_id = $1", run["id"]) == dispatcher.worker
+
+
+async def test_a_sync_is_known_before_a_dispatcher_that_has_just_begun_has_written_it_down(
+    command: Command,
+    postroom: Postroom,
+    ghl: Ghl,
+    simulated: DispatcherSettings,
+    variables: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written, register, here = asyncio.Event(), Schedule.register, asyncio.get_running_loop()
+
+    async def later(self: Schedule) -> None:
+        if asyncio.get_running_loop() is here:  # the dispatcher's; the command has one of its own
+            await written.wait()
+        await register(self)
+
+    monkeypatch.setattr(Schedule, "register", later)
+    async with dispatching(postroom.dsn, settings=simulated):
+        ended = await asyncio.to_thread(command, "sync", NAME, "--json", **variables)
+        written.set()
+    assert (ended.code, ended.json()["state"]) == (0, "done"), ended.err
 
 
 async def test_a_run_that_fails_is_told_with_its_reason_and_a_code(
