@@ -4,9 +4,10 @@ When one of a process falls, the others to that database are opened anew before 
 has mostly forgotten them all, and finding that out takes a time limit each.
 """
 
+import asyncio
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from outbox import db
 from outbox.db import UNAVAILABLE, Connection
@@ -15,28 +16,32 @@ _fell_at: dict[str, float] = {}  # by connection string: when a line of this pro
 
 
 class Line:
-    """One named connection, opened when asked for and dropped when it failed."""
+    """One named connection, opened when asked for and dropped when it failed. Several tasks may ask at once: there still is only one."""
 
     def __init__(self, dsn: str, *, name: str, timeout_s: float = 5, settings: Mapping[str, str] | None = None) -> None:
         self._dsn, self._name, self._timeout_s, self._settings = dsn, name, timeout_s, settings
         self._open: Connection | None = None
         self._opened_at = 0.0
+        self._opening = asyncio.Lock()
 
     async def get(self) -> Connection:
         """The connection. Raises DatabaseUnavailable."""
         if self._open is not None and self._opened_at < _fell_at.get(self._dsn, 0.0):
-            self._forget()
+            self.forget()
         if self._open is None or self._open.is_closed():
-            self._opened_at = time.monotonic()
-            self._open = await db.connect(self._dsn, name=self._name, timeout_s=self._timeout_s, settings=self._settings)
+            async with self._opening:
+                if self._open is None or self._open.is_closed():
+                    self._opened_at = time.monotonic()
+                    self._open = await db.connect(self._dsn, name=self._name, timeout_s=self._timeout_s, settings=self._settings)
         return self._open
 
     def drop(self) -> None:
         """Forgets a connection that failed."""
         _fell_at[self._dsn] = time.monotonic()
-        self._forget()
+        self.forget()
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Cuts the connection, if there is one; the next get() opens another."""
         if self._open is not None:
             self._open.terminate()
             self._open = None
@@ -49,6 +54,16 @@ class Line:
             except UNAVAILABLE:
                 self._open.terminate()
             self._open = None
+
+
+async def close_all(lines: Sequence[Line]) -> None:
+    """Each of them; what is left when this is cancelled is cut."""
+    try:
+        for line in lines:
+            await line.close()
+    finally:
+        for line in lines:
+            line.forget()
 
 
 class Backoff:

@@ -13,7 +13,7 @@ from dispatcher.context import Services
 from dispatcher.destinations import Destinations
 from dispatcher.ending import end
 from dispatcher.executor import Executor
-from dispatcher.line import Backoff, Line
+from dispatcher.line import Backoff, Line, close_all
 from dispatcher.loop import Loop
 from dispatcher.plans import Plans
 from dispatcher.routes import Route, told
@@ -139,8 +139,7 @@ class Dispatcher:
         finally:
             await loop.cancel()
             await self._leave(settler, tally, lease_line, worker)
-            for line in (claim_line, far_line, *settle_lines, look_line, upkeep_line):
-                await line.close()
+            await close_all((claim_line, far_line, *settle_lines, look_line, upkeep_line))
 
     async def _drain_on(self, stop: Stop, loop: Loop, lease: Lease) -> None:
         await stop.asked.wait()

@@ -13,7 +13,7 @@ from dispatcher.context import Services
 from dispatcher.destinations import Destinations
 from dispatcher.ending import CANCEL_S, end
 from dispatcher.executor import Executor
-from dispatcher.line import Line
+from dispatcher.line import Line, close_all
 from dispatcher.routes import UNROUTED, Route
 from dispatcher.running import Running
 from dispatcher.worker import Lease, LeaseLost
@@ -43,8 +43,7 @@ async def work_on(
         finally:
             await _leave(line, lease.worker)
     finally:
-        await line.close()
-        await lease_line.close()
+        await close_all((line, lease_line))
 
 
 async def _leave(line: Line, worker: int) -> None:

@@ -7,11 +7,13 @@ import asyncio
 import os
 import signal
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Self
 
 from tests.crashes.nursery import Nursery
+from tests.crashes.patience import Patience
 
 START_S = 60.0  # several at once on few cores
 END_S = 40.0
@@ -60,13 +62,13 @@ class Child:
         assert self.incarnations or self.port or self.reached.is_set(), f"{self.name} did not start:\n{self.log[-4000:]}"
 
     async def wait_point(self, within_s: float = START_S) -> str:
-        """The armed point that it came to. Fails when it ends, or the time is over, without that."""
+        """The armed point that it came to. Fails when it ends, or so much time that counts for it is over, without that."""
+        patience = Patience([[self.pid]])
         async with self._news:
-            try:
-                async with asyncio.timeout(within_s):
-                    await self._news.wait_for(lambda: self.reached.is_set() or not self.is_alive)
-            except TimeoutError:
-                pass
+            while self.is_alive and not self.reached.is_set() and not patience.is_over(within_s, lambda: [[self.pid]]):
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(within_s):
+                        await self._news.wait_for(lambda: self.reached.is_set() or not self.is_alive)
         assert self.point is not None, f"{self.name} came to no armed point within {within_s:g} s:\n{self.log[-4000:]}"
         return self.point
 

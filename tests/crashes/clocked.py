@@ -73,6 +73,7 @@ async def clocked_dispatcher(world: World, steps_s: Sequence[int]) -> AsyncItera
             stderr=log,
         )
         clocked = Clocked(process, name)
+        world.beside.append(process.pid)
         try:
             await clocked.hears("ready")
             yield clocked

@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass
 
 from outbox import db
+from tests.crashes.patience import Patience, heals_in_time
 from tests.crashes.world import World
 
 # At work, due, or the head of a free lane: what would be at work now if nothing had happened.
@@ -27,6 +28,7 @@ class Interrupted:
     """
 
     at: float
+    patience: Patience
     events: list[int]
     worker: int
     held: bool = False
@@ -34,15 +36,21 @@ class Interrupted:
     @classmethod
     async def now(cls, world: World, *, everywhere: bool = False, held: bool = False) -> "Interrupted":
         """Call it right after a kill; or, when Postgres is killed, right before (`everywhere`: they live on, only the end counts)."""
-        at = time.monotonic()
+        at, patience = time.monotonic(), Patience(await world.processes())
         worker = 2**62 if everywhere else await db.fetchval(world.pool, "select coalesce(max(id), 0) from outbox.workers")
-        return cls(at, [row["event_id"] for row in await db.fetch(world.pool, INTERRUPTED, held)], int(worker), held)
+        return cls(at, patience, [row["event_id"] for row in await db.fetch(world.pool, INTERRUPTED, held)], int(worker), held)
 
     async def healed(self, world: World, *, since: float | None = None) -> float:
-        """Waits until they have; the seconds since the kill."""
+        """Waits until they have; the seconds since the kill. Fails when P9 is broken."""
 
         async def has() -> bool:
             return not await db.fetchval(world.pool, STANDS_STILL, self.events, self.worker, self.held)
 
         await world.until(has, what="healed")
-        return time.monotonic() - (self.at if since is None else since)
+        return await self.in_time(world, since=since)
+
+    async def in_time(self, world: World, *, since: float | None = None) -> float:
+        """The seconds since the kill, until now. Fails when P9 is broken."""
+        healed_s = time.monotonic() - (self.at if since is None else since)
+        heals_in_time(healed_s, starved_s=self.patience.starved_s(await world.processes()))
+        return healed_s

@@ -104,8 +104,8 @@ async def receiver_line(world: World, fault: Fault) -> Told:
         victim, *_ = await asyncio.gather(world.receiver(dsn=dsn), world.receiver(), world.dispatcher())
         async with under_load(world, webhooks_per_s=8, changes_per_s=2), sending_to(world, victim) as sender:
             await until_accepted(world, 20)
-            await fault.strike(world, line)
-            healed_s = await (sender.accepted_here() if fault.alone else sender.accepted_elsewhere())
+            caught = await fault.strike(world, line)
+            healed_s = await caught.in_time(world, await (sender.accepted_here() if fault.alone else sender.accepted_elsewhere()))
         await world.settled()
         return Told(healed_s, sender.answers, sender.slowest_s, victim.log)
 

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 
 from outbox import db
+from tests.crashes.patience import Patience, heals_in_time
 from tests.crashes.world import World
 
 # At work, due, or the head of a free lane, with the attempt that it is at; a head has made none yet.
@@ -29,20 +30,27 @@ class Standing:
     """The events that a fault caught, with their attempts. They go on when each is settled, at a later attempt, or rightly waits."""
 
     at: float
+    patience: Patience
     events: list[int]
     attempts: list[int]
 
     @classmethod
     async def now(cls, world: World) -> "Standing":
         """Call it at the moment from which healing counts."""
+        patience = Patience(await world.processes())
         rows = await db.fetch(world.pool, NOW)
-        return cls(time.monotonic(), [row["event_id"] for row in rows], [row["attempt"] for row in rows])
+        return cls(time.monotonic(), patience, [row["event_id"] for row in rows], [row["attempt"] for row in rows])
 
     async def goes_on(self, world: World, *, since: float | None = None) -> float:
-        """Waits until all of them do; the seconds since then, or since another moment."""
+        """Waits until all of them do; the seconds since then, or since another moment. Fails when P9 is broken."""
 
         async def does() -> bool:
             return not await db.fetchval(world.pool, STILL, self.events, self.attempts)
 
         await world.until(does, what="going on")
-        return time.monotonic() - (self.at if since is None else since)
+        return await self.in_time(world, time.monotonic() - (self.at if since is None else since))
+
+    async def in_time(self, world: World, healed_s: float) -> float:
+        """So many seconds, unless P9 is broken."""
+        heals_in_time(healed_s, starved_s=self.patience.starved_s(await world.processes()))
+        return healed_s

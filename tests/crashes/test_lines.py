@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.crashes.conftest import Worlds
-from tests.crashes.evidence import HEALS_WITHIN_S, Row
+from tests.crashes.evidence import Row
 from tests.crashes.lines import FAULTS, LINES, Told
 from tests.crashes.world import World
 
@@ -28,7 +28,6 @@ async def add_up(world: World, scenario: str, healed_s: float, evidence: Keep, *
     assert account.is_clean, told
     assert (account.undone, account.dead) == (0, 0), told
     evidence(Row(scenario, account.accepted, account.lost, account.duplicated, healed_s, f'{HERE} -k "{select}"'))
-    assert healed_s <= HEALS_WITHIN_S, f"{healed_s:.1f} s: {told}"
 
 
 async def fails(worlds: Worlds, whose: str, name: str, evidence: Keep) -> Told:

@@ -9,6 +9,7 @@ Owns its children and ends them by their pids. Asserts nothing but its own patie
 
 import asyncio
 import itertools
+import os
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
@@ -31,6 +32,7 @@ from simulators.shapes import JsonObject, compact
 from simulators.signing import GhlSigner, sign_notion
 from tests.crashes.child import Child, bare_environment
 from tests.crashes.ledger import Account, Ledger, Sent
+from tests.crashes.patience import Kinds, Patience
 from tests.dispatcher.arriving import ghl_webhook, notion_webhook
 
 T = TypeVar("T")
@@ -62,6 +64,7 @@ class World:
         self.postroom = Postroom(dsn, pool)
         self.ledger = Ledger()
         self.children: list[Child] = []
+        self.beside: list[int] = []  # pids of other processes that work for it
         self._started = 0
         self.prepared = ""  # the id of what a test has prepared
         self._receivers: list[Child] = []
@@ -137,6 +140,17 @@ class World:
     async def workers(self, child: Child) -> list[int]:
         """The ids of a dispatcher's incarnations, the newest last."""
         return [row["id"] for row in await db.fetch(self.pool, "select id from outbox.workers where name = $1 order by id", child.name)]
+
+    def _own_processes(self) -> Kinds:
+        return [os.getpid()], [*(child.pid for child in self.children if child.is_alive), *self.beside]
+
+    async def processes(self) -> Kinds:
+        """The pids of this process, of its children, and of what serves them in Postgres (none of these while it is away)."""
+        try:
+            rows = await db.fetch(self.pool, "select pid from pg_stat_activity where datname = current_database()")
+        except DatabaseUnavailable:
+            rows = []
+        return *self._own_processes(), [row["pid"] for row in rows]
 
     def ports(self) -> list[int]:
         """Where the live receivers listen."""
@@ -254,7 +268,7 @@ class World:
     # ── what came of it
 
     async def settled(self, within_s: float = PATIENCE_S) -> float:
-        """Returns when nothing is undone (dead letters stay dead), with the seconds it took. Fails when the time is over."""
+        """Returns when nothing is undone (dead letters stay dead), with the seconds it took. Fails as until() does."""
         began = time.monotonic()
 
         async def is_settled() -> bool:
@@ -264,15 +278,15 @@ class World:
         return time.monotonic() - began
 
     async def until(self, check: Callable[[], Awaitable[bool]], *, within_s: float = PATIENCE_S, what: str = "so") -> float:
-        """Waits until it holds, also through an outage of the database; the seconds it took. Fails when the time is over."""
-        began = time.monotonic()
+        """Waits until it holds, also through an outage of the database; the seconds it took. Fails when that is too long (patience)."""
+        patience = Patience(self._own_processes())
         while True:
             try:
                 if await check():
-                    return time.monotonic() - began
+                    return time.monotonic() - patience.at
             except DatabaseUnavailable:
                 pass
-            if time.monotonic() - began > within_s:
+            if patience.is_over(within_s, self._own_processes):
                 raise AssertionError(f"not {what} within {within_s:g} s\n{await self._left()}\n{self.logs()}")
             await asyncio.sleep(0.05)
 
