@@ -26,7 +26,7 @@ except ImportError:
     async_fixture = pytest.fixture  # type: ignore[assignment]
 
 from outbox import db
-from outbox.embedded import FAST, Embedded, find_binaries
+from outbox.embedded import FAST, Embedded, find_binaries, leftovers
 from outbox.migrate import migrate
 from outbox.store import events
 
@@ -132,10 +132,14 @@ OUTER: pytest.StashKey[str | None] = pytest.StashKey()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Names the folder of this run's server; made only when a test asks for a database. Its other processes inherit the name."""
+    """Names the folder of this run's server; made only when a test asks for a database. Its other processes inherit the name.
+
+    What killed runs left beside it is swept away.
+    """
     if not hasattr(config, "workerinput"):
+        leftovers.sweep(Path(tempfile.gettempdir()))
         config.stash[OUTER] = os.environ.get(FOLDER)
-        os.environ[FOLDER] = str(Path(tempfile.gettempdir()) / f"postroom-test-{os.getpid()}-{secrets.token_hex(4)}")
+        os.environ[FOLDER] = str(Path(tempfile.gettempdir()) / f"{leftovers.prefix('test')}{secrets.token_hex(4)}")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from outbox.embedded import leftovers
 from outbox.embedded.binaries import Binaries, copy_to
 from outbox.embedded.errors import EmbeddedError
 from outbox.embedded.processes import User, run_as
@@ -110,7 +111,7 @@ def temporary_folder() -> Iterator[Path]:
 
     What the server keeps in it is closed to others. Stop the server first.
     """
-    with tempfile.TemporaryDirectory(prefix="postroom-") as name:
+    with tempfile.TemporaryDirectory(prefix=leftovers.prefix("server")) as name:
         folder = Path(name)
         folder.chmod(0o755)
         yield folder

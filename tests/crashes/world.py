@@ -22,6 +22,7 @@ from typing import TypeVar
 import httpx
 
 from outbox import Event, db, stage
+from outbox.embedded import leftovers
 from outbox.errors import DatabaseUnavailable
 from outbox.testing import Postroom
 from simulators.ghl import GhlSettings, GhlSimulator
@@ -84,7 +85,7 @@ class World:
         ghl = GhlSimulator(GhlSettings(burst_limit=1_000_000, daily_limit=100_000_000))
         notion = NotionSimulator(NotionSettings(requests_per_minute=1_000_000))
         async with AsyncExitStack() as stack:
-            logs = Path(stack.enter_context(TemporaryDirectory(prefix="postroom-crashes-")))
+            logs = Path(stack.enter_context(TemporaryDirectory(prefix=leftovers.prefix("crashes"))))
             urls = [(await stack.enter_async_context(serve(app))).base_url for app in (ghl.app, notion.app)]
             world = cls(dsn, pool, ghl=ghl, notion=notion, urls=(urls[0], urls[1]), logs=logs)
             try:

@@ -1,13 +1,16 @@
 """The pytest plugin as an app gets it: in a run of its own, that leaves neither a server nor a folder behind."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import psutil
 
+from outbox.embedded import locks
 from outbox.testing import EMPTY, Postroom
 
 APP_TEST = """
@@ -122,12 +125,29 @@ def test_a_run_in_one_process_with_a_test_that_fails_leaves_no_postgres_either(t
     assert left_behind(name) == []
 
 
-def test_a_run_that_asks_for_no_database_starts_none(tmp_path: Path) -> None:
+KILLED = """
+import os, signal
+
+
+def test_that_is_killed_with_its_run(postroom_server):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_run_that_asks_for_no_database_starts_none_and_deletes_what_a_killed_one_left(tmp_path: Path) -> None:
+    write_app(tmp_path, KILLED, mode="auto")
+    killed, left = run(tmp_path)
+    assert killed.returncode == -signal.SIGKILL, killed.stdout
+    [folder] = Path(tempfile.gettempdir()).glob(f"{left}*")
+    began = time.monotonic()
+    while not locks.is_free(folder / "postgres" / "guardian.lock"):  # the server ends by itself, a moment later
+        assert time.monotonic() - began < 60
+        time.sleep(0.05)
     (tmp_path / "test_app.py").write_text("def test_sums():\n    assert 1 + 1 == 2\n")
     result, name = run(tmp_path, "--setup-show")
     assert result.returncode == 0, result.stdout
     assert "postroom_server" not in result.stdout
-    assert left_behind(name) == []
+    assert left_behind(name) == left_behind(left) == []
 
 
 async def test_every_table_is_emptied_whether_its_rows_are_few_or_many(postroom: Postroom) -> None:
