@@ -1,6 +1,5 @@
 """outbox.events: staging in batches, reading, replaying."""
 
-import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import asyncpg
+from pydantic_core import to_json
 
 from outbox import db
 from outbox.db import Connection, Pool, Record
@@ -89,7 +89,7 @@ async def _insert(
         [a.key for a in batch],
         [a.lane for a in batch],
         [a.payload for a in batch],
-        [json.dumps(dict(a.headers)).encode() if a.headers else None for a in batch],
+        [to_json(dict(a.headers)) if a.headers else None for a in batch],
         [digests[n] for n in rows],
         [a.urgency for a in batch],
         timeout_s=timeout_s,

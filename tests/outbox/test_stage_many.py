@@ -35,7 +35,7 @@ async def test_each_row_of_a_batch_is_staged_with_its_exact_bytes(postroom: Post
             "key": "k1",
             "lane": "ghl:contact:1",
             "payload": b'{"a":1,  "a":2}',
-            "headers": b'{"x-request": "\\u00fc"}',
+            "headers": '{"x-request":"ü"}'.encode(),
         },
         {"source": "notion", "kind": "notion.page.created", "key": None, "lane": None, "payload": b"\xff\x00 no text", "headers": None},
     ]
