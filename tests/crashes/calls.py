@@ -16,15 +16,18 @@ from pydantic import SecretStr
 
 from outbox import Event
 from outbox.seal import Sealer, fingerprint
-from outbox.store import appointments, destinations, handshakes, lanes
+from outbox.store import appointments, destinations, handshakes, lanes, syncs
 from outbox.store.lanes import Burial, End
 from simulators.samples import notion_handshake
 from simulators.shapes import compact
-from tests.crashes.scenes import claim_as
+from tests.crashes.pulls import ask as ask_for_a_run
+from tests.crashes.salons import is_rolled_back, made
+from tests.crashes.scenes import bury, claim_as
 from tests.crashes.world import OPERATOR_TOKEN, PATIENCE_S, SEALING_KEY, World
 from tests.dispatcher.running import stage_all
 
 STARTED = 1_800_000_000.0
+PLANS = "/api/dead-letters/plans"
 TOKEN = "handshake-token-for-crash-tests-only"
 TIMES = {"starts_at": "2027-01-05T10:00:00+00:00", "ends_at": "2027-01-05T10:30:00+00:00"}
 
@@ -156,6 +159,44 @@ async def an_appointment(world: World) -> None:
         )
 
 
+async def dead_letters(world: World) -> None:
+    """Of five lanes."""
+    await world.confirm(5)
+    assert len(await bury(world)) == 5
+
+
+async def what_we_made(world: World) -> None:
+    """Clients of Phorest at GHL, and a sync that would make them anew."""
+    await made(world, 4)
+    await syncs.register(world.pool, "phorest-clients", destination="phorest", types=("incremental", "full"), off=None)
+
+
+async def a_sync(world: World) -> None:
+    """That stands."""
+    await syncs.register(world.pool, "ghl-contacts", destination="ghl", types=("incremental", "full"), off=None)
+    await syncs.pause(world.pool, "ghl-contacts", by="otto", why="for a test")
+
+
+async def a_run(world: World) -> None:
+    """That waits for a dispatcher."""
+    await ask_for_a_run(world, "ghl-contacts", "incremental", destination="ghl")
+    world.prepared = str(await world.postroom.value("select id from outbox.runs"))
+
+
+async def plan(world: World) -> None:
+    """A plan of all dead letters, begun; whoever got no answer makes another and begins that one."""
+    answer = await ask(world, "POST", PLANS, {"all": True})
+    assert answer.status_code == 201, answer.text
+    begun = await ask(world, "POST", f"{PLANS}/{answer.json()['id']}/start", {"canary": False})
+    assert begun.status_code in ON_EVENT, begun.text
+
+
+async def note(world: World) -> None:
+    """On the cause of what is dead, which is then retried."""
+    await asking("POST", "/api/dead-letters/groups/cause/note", {"note": "known"})(world)
+    await asking("POST", "/api/dead-letters/{id}/retry", fine=ON_EVENT)(world)
+
+
 async def a_pause(world: World) -> None:
     await destinations.pause(world.pool, "phorest", why="for a test", by="otto")
 
@@ -164,6 +205,9 @@ ONE_FACT = truth("select count(*) = 1 from outbox.events where kind = 'other.fac
 ONE_REPLAY = "(select count(*) = 1 from outbox.attempts where outcome = 'p')"
 AUDITED = "(select count(*) = 1 from outbox.audit)"  # the act and its audit are one transaction, and it was done once
 ON_EVENT = (200, 409)  # it may have been done by the request whose answer was lost
+EACH_RETRIED_ONCE = "(select count(*) = 5 and count(distinct event_id) = 5 from outbox.attempts where outcome = 'p')"
+PLANNED = Asked(plan, truth(f"select {EACH_RETRIED_ONCE} and exists (select from outbox.plans where state = 'done')"), dead_letters)
+ROLLED_BACK = Asked(asking("POST", "/api/phorest/rollback", {"dry_run": False}, fine=(202,)), is_rolled_back, what_we_made)
 STAGE = Asked(asking("POST", "/api/events", {"kind": "other.fact", "payload": {}, "key": "fact-1"}), ONE_FACT)
 WEBHOOKS = Asked(post)
 
@@ -218,6 +262,27 @@ CALLS: Mapping[str, Asked] = {
         truth(f"select (select count(*) = 1 from outbox.attempts where outcome = 's') and {AUDITED}"),
         a_dead_letter,
     ),
+    "api.plan": PLANNED,
+    "api.plan_begins": PLANNED,
+    "api.portion": PLANNED,
+    "api.rollback": ROLLED_BACK,
+    "api.rollback_pauses": ROLLED_BACK,
+    "api.sync_resumes": Asked(
+        asking("POST", "/api/syncs/ghl-contacts/resume"),
+        truth("select paused_at is null from outbox.syncs where name = 'ghl-contacts'"),
+        a_sync,
+    ),
+    "api.schedule": Asked(
+        asking("PUT", "/api/syncs/ghl-contacts/schedules/incremental", {"every_s": 86_400}),
+        truth("select bool_or(every_s = 86400 and is_on and edited_by = 'otto') from outbox.schedules where sync = 'ghl-contacts'"),
+        a_sync,
+    ),
+    "api.cancel": Asked(
+        asking("POST", "/api/syncs/ghl-contacts/runs/{id}/cancel", fine=ON_EVENT),
+        truth(f"select (select bool_and(state = 'cancelled') from outbox.runs) and {AUDITED}"),
+        a_run,
+    ),
+    "api.note": Asked(note, truth("select note = 'known' from outbox.notes where fingerprint = 'cause'"), a_dead_letter),
     "api.pause": Asked(
         asking("POST", "/api/destinations/phorest/pause", {"reason": "for a test"}),
         truth("select state = 'paused' from outbox.destinations where name = 'phorest'"),

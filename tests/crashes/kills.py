@@ -13,8 +13,8 @@ from tests.crashes.calls import CALLS
 from tests.crashes.child import Child
 from tests.crashes.healing import Interrupted
 from tests.crashes.ledger import Account
-from tests.crashes.points import DISPATCHER, RECEIVER, Moment
-from tests.crashes.scenes import scene_of
+from tests.crashes.playbook import scene_of
+from tests.crashes.points import POINTS, RECEIVER, Moment
 from tests.crashes.world import World
 
 T = TypeVar("T")
@@ -32,6 +32,11 @@ class Place:
         return f"{self.moment}:{self.name}"
 
     @property
+    def spec(self) -> str:
+        """As it is armed."""
+        return f"{self}#{POINTS[self.name].nth}"
+
+    @property
     def is_receiver(self) -> bool:
         return self.name in RECEIVER
 
@@ -42,7 +47,7 @@ class Place:
 
 def places_of(name: str) -> list[Place]:
     """All moments of a point."""
-    return [Place(moment, name) for moment in {**DISPATCHER, **RECEIVER}[name].moments]
+    return [Place(moment, name) for moment in POINTS[name].moments]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,7 @@ class Victim:
     @asynccontextmanager
     async def at(cls, world: World, place: Place, action: str) -> AsyncIterator["Victim"]:
         """Stands there, or is dead already. At the end of the block what held others up goes on."""
-        spec = f"{action}:{place}"
+        spec = f"{action}:{place.spec}"
         if place.is_receiver:
             asked = CALLS[place.name]
             if asked.prepare is not None:

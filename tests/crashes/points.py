@@ -34,7 +34,8 @@ class Point:
     """A function by module and attribute, awaited; of its calls those whose arguments fit `only`.
 
     `queries`: the writing statements (file.name) that it sends, and that `during` waits for; COMMIT for the end of a transaction.
-    `exits`: the end of the async context manager that the function returns is meant, not its call.
+    `exits`: the end of the async context manager that the function returns is meant, not its call. `nth`: at which time of coming there
+    the matrix stands: in the middle of a run, not at its first page.
     """
 
     module: str
@@ -43,8 +44,11 @@ class Point:
     only: Mapping[str, str] = field(default_factory=dict)
     exits: bool = False
     moments: tuple[Moment, ...] = tuple(Moment)
+    nth: int = 1
 
 
+RUNS, PLANS, REPAIRS = "outbox.store.runs", "outbox.store.plans", "outbox.store.phorest_repairs"
+CONTEXT = "dispatcher.context"
 LANES, EVENTS, WORKERS = "outbox.store.lanes", "outbox.store.events", "outbox.store.workers"
 DESTINATIONS, DAYS, SOURCES = "outbox.store.destinations", "outbox.store.days", "outbox.store.sources"
 NOTES, TASKS, TAGS, CONTACT, PAGE = (
@@ -55,7 +59,74 @@ NOTES, TASKS, TAGS, CONTACT, PAGE = (
     "GET /v1/pages/*",
 )
 
+
+def call(request: str, *, nth: int = 1) -> Point:
+    """A request to a far side."""
+    return Point("httpx", "AsyncClient.send", only={"request": request}, nth=nth)
+
+
+def page_of_a_run(*, nth: int = 3) -> Point:
+    """The commit of a page. The first part of a run is its beginning, the second its first page."""
+    return Point(CONTEXT, "Context.part", (COMMIT,), exits=True, nth=nth)
+
+
+def end_of_a_handler() -> Point:
+    """The commit of a handler's transaction."""
+    return Point(CONTEXT, "Context.transaction", (COMMIT,), exits=True)
+
+
+PULLS: Mapping[str, Point] = {
+    # a run of a sync; ghl-contacts stands for all of them, whose pages are the same code
+    "run.begin": Point(RUNS, "begin", ("runs.renew", "runs.begin")),
+    "run.call": call("POST /contacts/search", nth=2),
+    "run.progress": Point(LANES, "progressed", ("busy.progress",), nth=2),
+    "run.log": Point(RUNS, "log", ("runs.log",), nth=2),
+    "run.keep": Point(RUNS, "keep", ("runs.keep",), nth=2),
+    "run.page": page_of_a_run(),
+    "run.saw": Point(RUNS, "saw", ("runs.saw",), nth=2),
+    "run.advance": Point("outbox.store.syncs", "advance", ("syncs.advance",)),
+    "run.forget_seen": Point(RUNS, "forget_seen", ("runs.forget_seen",)),
+    "run.end": end_of_a_handler(),
+    "run.end_dead": Point(RUNS, "end_dead", ("runs.end_dead",)),
+    "notion.query": call("POST /v1/data_sources/*/query", nth=2),
+    "notion.page": page_of_a_run(),
+    "notion.end": end_of_a_handler(),
+    "google.call": call("GET /v1/people/me/connections", nth=2),
+    "google.page": page_of_a_run(),
+    "google.hand_on": Point("outbox.store.google_contacts", "hand_on", ("google_contacts.hand_on",)),
+    "google.sweep": Point("outbox.store.google_contacts", "sweep", ("google_contacts.sweep",)),
+    "google.end": end_of_a_handler(),
+    # Phorest: phase one, phase two, the repair of one client, the rollback
+    "salon.call": call("GET /third-party-api-server/api/business/*/client", nth=2),
+    "salon.page": page_of_a_run(),
+    "push.make": call("POST /contacts/"),
+    "push.book": call("POST /calendars/events/appointments"),
+    "push.tags": call(TAGS),
+    "push.link": Point("outbox.store.links", "join", ("links.join",)),
+    "push.commit": end_of_a_handler(),
+    "repair.ask": Point(REPAIRS, "ask", ("phorest_repairs.ask", "phorest_repairs.staged")),
+    "repair.fetch": call("GET /third-party-api-server/api/business/*/client/*"),
+    "repair.follow": Point(REPAIRS, "follow", ("phorest_repairs.staged",)),
+    "repair.wake": Point(LANES, "wake", ("busy.wake",)),
+    "repair.commit": end_of_a_handler(),
+    "undo.delete": call("DELETE /contacts/*"),
+    "undo.commit": end_of_a_handler(),
+    # ticks, and what a dispatcher writes down as it begins
+    "tick": Point("outbox.store.schedules", "tick", ("schedules.tick",)),
+    "tick.stage": Point(RUNS, "ask", ("runs.stage",)),
+    "begin.routes": Point("outbox.store.routes", "tell", ("routes.forget", "routes.tell")),
+    "begin.sync": Point("outbox.store.syncs", "register", ("syncs.register",)),
+    "begin.schedule": Point("outbox.store.schedules", "put", ("schedules.put",)),
+    "begin.retire": Point("outbox.store.syncs", "retire", ("syncs.retire",)),
+    # bulk acts
+    "plan.portion": Point(PLANS, "_take_portion", ("plans.taken", "plans.move"), nth=2),
+    "plan.settle": Point("outbox.db", "fetch", ("plans.settle",), {"query": "plans.settle"}, nth=2),
+    "plan.commit": Point(PLANS, "advance", (COMMIT,)),
+    "plan.discard": Point(PLANS, "_take_portion", ("plans.taken", "plans.move")),
+}
+
 DISPATCHER: Mapping[str, Point] = {
+    **PULLS,
     # taking work
     "claim": Point(LANES, "claim", ("pending.claim",)),
     "claim_fresh": Point("outbox.store.fresh", "claim", ("fresh.claim",)),
@@ -117,6 +188,9 @@ DISPATCHER: Mapping[str, Point] = {
     "upkeep.sum_up": Point(DAYS, "sum_up", ("days.sum_up",)),
     "upkeep.prune_workers": Point(WORKERS, "prune", ("workers.prune",)),
     "upkeep.prune_rejected": Point(SOURCES, "prune_rejected", ("rejected.prune",)),
+    "upkeep.prune_runs": Point(RUNS, "prune", ("runs.prune_seen", "runs.prune_records", "runs.prune")),
+    "upkeep.forget_wanted": Point("outbox.store.wanted", "forget", ("wanted.forget",)),
+    "upkeep.prune_plans": Point(PLANS, "prune", ("plans.prune",)),
     "upkeep.prune_keys": Point(DAYS, "_prune_keys", ("days.prune_keys",)),
     "upkeep.drop_day": Point(DAYS, "_drop", ("days.prune_duplicates",)),
 }
@@ -141,6 +215,15 @@ RECEIVER: Mapping[str, Point] = {
     "api.discard": Point("outbox.store.dead", "discard", ("dead.discard",)),
     "api.pause": Point(DESTINATIONS, "pause", ("destinations.pause",)),
     "api.resume": Point(DESTINATIONS, "resume", ("destinations.resume",)),
+    "api.plan": Point(PLANS, "make", ("plans.make", "plans.mark_late")),
+    "api.plan_begins": Point(PLANS, "start", ("plans.start",)),
+    "api.portion": Point(PLANS, "advance", (COMMIT,)),
+    "api.rollback": Point("outbox.store.phorest_rollback", "stage_batch", moments=(Moment.BEFORE, Moment.AFTER)),
+    "api.rollback_pauses": Point("outbox.store.syncs", "pause", ("syncs.pause",)),
+    "api.sync_resumes": Point("outbox.store.syncs", "resume", ("syncs.resume",)),
+    "api.schedule": Point("outbox.store.schedules", "switch", ("schedules.switch",)),
+    "api.cancel": Point(RUNS, "cancel", ("runs.cancel_resting",)),
+    "api.note": Point("outbox.store.notes", "write", ("notes.write",)),
     "api.audit": Point("outbox.store.audit", "write", ("audit.write",)),
     "api.commit": Point("asyncpg.transaction", "Transaction.__aexit__", (COMMIT,)),
 }
@@ -154,36 +237,17 @@ _STATISTICS = (
     "numbers for people, one statement each; no event depends on them: tests/outbox/test_minutes.py, tests/dispatcher/test_tally.py"
 )
 _ALERTS = "one transaction with the staging of its event: tests/dispatcher/test_alarms.py breaks it off"
-_RUN = "in the transaction of a run's page or of its end, fenced by its event: tests/dispatcher/test_sync_crashes.py kills a process there"
-_TICK = "one transaction with the staging of a run under a unique key: tests/dispatcher/test_schedule.py has several dispatchers at it"
 _BY_HAND = "a person's act, one transaction with its row of the audit: api.commit"
-_PLAN = "a portion is sent and written down in one transaction under the plan's row, or neither: tests/outbox/test_plans.py"
 _SESSION = "sign-ins and forms of the console: no event depends on them: tests/console"
-_REGISTER = "what the code knows, written down again by each dispatcher that begins"
-_PHOREST = (
-    "in a handler's transaction, which ends with its settlement: handler.commit; tests/dispatcher/test_phorest_crashes.py kills it there"
-)
 _GROUPS: Mapping[str, tuple[str, ...]] = {
-    _RUN: (
-        *("busy.progress", "runs.begin", "runs.keep", "runs.log", "runs.saw", "runs.forget_seen", "runs.prune", "runs.prune_records"),
-        "runs.prune_seen",
-        *("runs.end_dead", "syncs.advance", "google_contacts.hand_on", "google_contacts.sweep"),
-    ),
-    _TICK: ("runs.stage", "runs.turn", "runs.renew", "schedules.tick"),
     _BY_HAND: (
-        *("acts.bury", "acts.release", "acts.run_now", "notes.remove", "notes.write", "pending.take_one", "runs.cancel"),
-        *("runs.cancel_resting", "schedules.switch", "syncs.allow", "syncs.pause", "syncs.resume"),
-    ),
-    _PLAN: (
-        *("plans.make", "plans.mark_late", "plans.start", "plans.go_on", "plans.stop", "plans.take", "plans.taken", "plans.settle"),
-        *("plans.move", "plans.prune"),
+        *("acts.bury", "acts.release", "acts.run_now", "notes.remove", "pending.take_one", "runs.cancel", "syncs.allow"),
+        *("plans.go_on", "plans.stop"),
     ),
     _SESSION: (
         *("sessions.begin", "sessions.end", "sessions.find", "sessions.offer_link", "sessions.prune", "sessions.send_form"),
         *("sessions.take_link", "sessions.tell", "sessions.unsend_form"),
     ),
-    _REGISTER: ("routes.forget", "routes.tell", "schedules.put", "syncs.register", "wanted.forget", "wanted.want"),
-    _PHOREST: ("busy.wake", "phorest_repairs.lock"),
 }
 EXEMPT: Mapping[str, str] = {
     **{query: reason for reason, queries in _GROUPS.items() for query in queries},
@@ -210,7 +274,10 @@ EXEMPT: Mapping[str, str] = {
     "events.replay_many_lock": "as events.replay_lock",
     "events.keep_many": "as events.replay_lock: keeps events from being dropped until its transaction ends",
     "events.replay_many": "events.replay for several, in one statement of one transaction, which a person repeats; what it left is shown",
-    "syncs.retire": "one statement as a dispatcher begins; the next beginning repeats it",
+    "wanted.want": "sent for a handler of a user's own module only; one statement, repeated each hour: tests/dispatcher/test_handlers_docs.py",
+    "phorest_repairs.lock": "locks a row until its transaction ends, and writes nothing",
+    "plans.take": "as phorest_repairs.lock",
+    "runs.turn": "an advisory lock until its transaction ends; what that writes is runs.stage",
 }
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from outbox import Event, db
 from outbox.event import Claimed
 from outbox.store import days, destinations, lanes, workers
-from outbox.store.lanes import LOWEST, Wait
+from outbox.store.lanes import LOWEST, Burial, Wait
 from tests.crashes.child import Child
 from tests.crashes.world import World
 from tests.dispatcher.appointments import appointment
@@ -143,12 +143,22 @@ async def late(world: World) -> AsyncIterator[None]:
 # ── rows as earlier workers left them
 
 
-async def claim_as(world: World, name: str, *, limit: int) -> tuple[int, list[Claimed]]:
+async def claim_as(world: World, name: str, *, limit: int, urgency: int = 0) -> tuple[int, list[Claimed]]:
     """A worker that took the heads of some lanes, and its id."""
     async with world.pool.acquire() as connection:
         worker = await workers.begin(connection, name, lease_s=60)
-        looked = await lanes.claim(connection, worker=worker, limit=limit, cursor=LOWEST, urgency=0)
+        looked = await lanes.claim(connection, worker=worker, limit=limit, cursor=LOWEST, urgency=urgency)
     return worker, looked.events
+
+
+async def bury(world: World, *, urgency: int = 0, limit: int = 100) -> list[int]:
+    """The heads of some lanes are dead letters. Their ids."""
+    worker, events = await claim_as(world, "before", limit=limit, urgency=urgency)
+    async with world.pool.acquire() as connection:
+        burials = [Burial(event, 1_800_000_000.0, 5, "cause", "refused") for event in events]
+        assert len(await lanes.bury(connection, burials, worker=worker)) == len(events) > 0
+        await workers.end(connection, worker)
+    return [event.id for event in events]
 
 
 async def _let_wait(world: World, *, delay_s: float | None, why: str, limit: int) -> None:
@@ -271,52 +281,3 @@ async def is_tidy(world: World) -> bool:
     made = [await partitions(world.postroom, table) for table in days.PARTITIONED]
     keys = await world.postroom.value("select count(*) from outbox.keys where event_id < outbox.first_id((now() at time zone 'UTC')::date)")
     return keys == 0 and all(min(of) == today() and len(of) == 3 for of in made)
-
-
-MIXED = Scene(mixed)
-STOPPING = Scene(hanging, env={"POSTROOM_GRACE_SECONDS": "0"}, act=stop)
-# Retention yields to whoever reads the day just then, and comes again a minute later.
-UPKEEP = Scene(old_day, mended=is_tidy, within_s=100.0)
-REFUSED = Scene(refusing, dead=1)
-PROBED = Scene(held(state="open"), flows=True)
-
-SCENES: Mapping[str, Scene] = {
-    "claim": Scene(wide),
-    "claim_fresh": Scene(mixed, env={"CRASH_DEAR": "1"}),
-    "take_due": Scene(waiting),
-    "promote_delayed": Scene(delayed),
-    "finish_with_followers": Scene(removed),
-    "wait": Scene(failing("answer", status=500)),
-    "hold": Scene(mixed, env={"POSTROOM_DESTINATION_CONCURRENCY": "1"}),
-    "bury": REFUSED,
-    "hand_back": STOPPING,
-    "hand_back_strays": Scene(wide, also=("lose:during:claim",)),
-    "journal.not_done": REFUSED,
-    "journal.found": Scene(failing("drop", after_work=True)),
-    "call.undone_note": Scene(failing("drop")),
-    "call.late_note": Scene(late),
-    "handler.deleted": Scene(deleted),
-    "renew": Scene(hanging),
-    "end": STOPPING,
-    "end_lapsed": Scene(orphaned()),
-    "end_frozen": Scene(left_open("begin; lock table crm.clients in share mode")),
-    "terminate": Scene(locked),
-    "bury_poison": Scene(orphaned(crashes=2), dead=1),
-    "release_orphans": Scene(orphaned()),
-    "open_breaker": Scene(failing("answer", "/contacts/**", times=None, method="*", status=503)),
-    "take_probe": PROBED,
-    "give_up_probe": Scene(held(state="open", first_asks=False), flows=True),
-    "flow": PROBED,
-    "end_pauses": Scene(held(state="paused"), flows=True),
-    "release_held": Scene(held(state="flowing"), flows=True),
-    "release_probe": PROBED,
-    "upkeep.open_days": UPKEEP,
-    "upkeep.prune_workers": UPKEEP,
-    "upkeep.prune_keys": UPKEEP,
-    "upkeep.drop_day": UPKEEP,
-}
-
-
-def scene_of(name: str) -> Scene:
-    """The scene in which a dispatcher comes to this point."""
-    return SCENES.get(name, MIXED)

@@ -12,8 +12,8 @@ import pytest
 import outbox
 from outbox.queries import load, stems
 from tests.crashes.calls import CALLS
+from tests.crashes.playbook import SCENES
 from tests.crashes.points import COMMIT, DISPATCHER, EXEMPT, POINTS, RECEIVER, Action, Moment, Point, Spec
-from tests.crashes.scenes import SCENES
 
 WRITES = re.compile(r"\b(insert\s+into|update\s+\w+\.|delete\s+from|pg_notify|pg_terminate_backend|open_days)", re.IGNORECASE)
 ROOT = Path(outbox.__file__).parents[1]

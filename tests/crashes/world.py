@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 import httpx
+from starlette.types import ASGIApp
 
 from outbox import Event, db, stage
 from outbox.embedded import leftovers
@@ -60,11 +61,23 @@ class Delivery:
 class World:
     """Use as `async with World.open(dsn, pool) as world`."""
 
-    def __init__(self, dsn: str, pool: db.Pool, *, ghl: GhlSimulator, notion: NotionSimulator, urls: tuple[str, str], logs: Path) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        pool: db.Pool,
+        *,
+        ghl: GhlSimulator,
+        notion: NotionSimulator,
+        urls: tuple[str, str],
+        logs: Path,
+        ends: AsyncExitStack,
+    ) -> None:
         self.dsn, self.pool, self.ghl, self.notion, self._urls, self._logs = dsn, pool, ghl, notion, urls, logs
+        self._ends = ends
         self.postroom = Postroom(dsn, pool)
         self.ledger = Ledger()
         self.children: list[Child] = []
+        self.env: dict[str, str] = {}  # of every dispatcher and receiver that is started from now on
         self.beside: list[int] = []  # pids of other processes that work for it
         self._started = 0
         self.prepared = ""  # the id of what a test has prepared
@@ -87,11 +100,17 @@ class World:
         async with AsyncExitStack() as stack:
             logs = Path(stack.enter_context(TemporaryDirectory(prefix=leftovers.prefix("crashes"))))
             urls = [(await stack.enter_async_context(serve(app))).base_url for app in (ghl.app, notion.app)]
-            world = cls(dsn, pool, ghl=ghl, notion=notion, urls=(urls[0], urls[1]), logs=logs)
+            world = cls(dsn, pool, ghl=ghl, notion=notion, urls=(urls[0], urls[1]), logs=logs, ends=stack)
             try:
                 yield world
             finally:
                 await asyncio.gather(*(child.end() for child in world.children))
+
+    # ── far sides
+
+    async def serve(self, app: ASGIApp) -> str:
+        """One more far side, until the world ends. Its address."""
+        return (await self._ends.enter_async_context(serve(app))).base_url
 
     # ── processes
 
@@ -128,7 +147,8 @@ class World:
     async def _start(self, role: str, points: Sequence[str], own: Mapping[str, str], more: Mapping[str, str] | None) -> Child:
         self._started += 1  # counted before anything is awaited: children may be started at the same time
         name = f"{role}-{self._started}"
-        environment = {**bare_environment(), **own, "POSTROOM_WORKER_NAME": name, "CRASH_POINTS": ",".join(points), **(more or {})}
+        armed = {"POSTROOM_WORKER_NAME": name, "CRASH_POINTS": ",".join(points)}
+        environment = {**bare_environment(), **own, **armed, **self.env, **(more or {})}
         child = await Child.start(role, name=name, environment=environment, log=self._logs / f"{name}.log")
         self.children.append(child)
         await child.started()
@@ -235,6 +255,10 @@ class World:
         An outage is waited out: a change whose commit is unknown is made again under its key.
         """
         return [await self._change(number, word) for number, word in itertools.islice(self._turns, n)]
+
+    async def confirm(self, n: int) -> list[int]:
+        """`n` confirmations, each of an appointment, and so of a lane, of its own. Their ids."""
+        return [await self._change(number, "confirmed") for number in range(n)]
 
     async def mention(self, n: int) -> list[int]:
         """`n` facts that no route knows, in few lanes, staged in the same way: the engine settles them by itself. Their ids."""
