@@ -156,7 +156,7 @@ def postroom_server() -> Iterator[Embedded]:
     folder = Path(os.environ[FOLDER])
     folder.mkdir(mode=0o755, exist_ok=True)  # not under pytest's own folder, which only its owner may enter
     # Room for many databases and dispatchers at once; a test of durability brings a server of its own.
-    options = {**FAST, "max_connections": "400", "shared_buffers": "256MB"}
+    options = {**FAST, "max_connections": "800", "shared_buffers": "256MB"}
     with Embedded(folder / "postgres", binaries=find_binaries(os.environ.get("POSTROOM_PG_BIN")), options=options) as server:
         yield server
 

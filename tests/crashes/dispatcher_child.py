@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 import dispatcher.services
 from cli import running
+from dispatcher import upkeep
 from dispatcher.clients import google_people, phorest
 from dispatcher.config import DispatcherSettings
 from dispatcher.policy import pace
@@ -49,5 +50,8 @@ def run() -> None:
         for module, name in ((ghl_contacts, "PAGE"), (notion_clients, "PAGE"), (phorest, "PAGE_SIZE")):
             setattr(module, name, int(page))
         google_people.ASKED["pageSize"] = int(page)
+    if os.environ.get("CRASH_HOUSE"):  # what retention had to leave is looked at again soon
+        setattr(upkeep, "HOUSE_EVERY", 1)  # noqa: B010
+        setattr(upkeep, "EVERY_S", 2.0)  # noqa: B010
     arming.arm(os.environ.get("CRASH_POINTS", ""))
     running.run(main())

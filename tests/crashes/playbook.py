@@ -26,8 +26,7 @@ from tests.crashes.scenes import (
 
 MIXED = Scene(mixed)
 STOPPING = Scene(hanging, env={"POSTROOM_GRACE_SECONDS": "0"}, act=stop)
-# Retention yields to whoever reads the day just then, and comes again a minute later.
-UPKEEP = Scene(old_day, mended=is_tidy, within_s=100.0)
+UPKEEP = Scene(old_day, mended=is_tidy)
 REFUSED = Scene(refusing, dead=1)
 PROBED = Scene(held(state="open"), flows=True)
 

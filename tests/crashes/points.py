@@ -274,7 +274,7 @@ EXEMPT: Mapping[str, str] = {
     "events.replay_many_lock": "as events.replay_lock",
     "events.keep_many": "as events.replay_lock: keeps events from being dropped until its transaction ends",
     "events.replay_many": "events.replay for several, in one statement of one transaction, which a person repeats; what it left is shown",
-    "wanted.want": "sent for a handler of a user's own module only; one statement, repeated each hour: tests/dispatcher/test_handlers_docs.py",
+    "wanted.want": "sent for a handler of a user's own module only; repeated each minute: tests/dispatcher/test_handlers_docs.py",
     "phorest_repairs.lock": "locks a row until its transaction ends, and writes nothing",
     "plans.take": "as phorest_repairs.lock",
     "runs.turn": "an advisory lock until its transaction ends; what that writes is runs.stage",

@@ -258,7 +258,8 @@ async def stop(world: World, victim: Child) -> None:
 
 @asynccontextmanager
 async def old_day(world: World) -> AsyncIterator[None]:
-    """A day that is over its time, everything of it done; and no day made ahead."""
+    """A day that is over its time, everything of it done; and no day made ahead. Dispatchers look after the house every two seconds."""
+    world.env["CRASH_HOUSE"] = "yes"
     day = await go_back(world.postroom, LONG_AGO_DAYS)
     await world.pool.execute("select outbox.stage('old.fact', '{}', key => 'old')")
     await world.pool.execute("update outbox.events set staged_at = now() - $1 * interval '1 day'", LONG_AGO_DAYS)
