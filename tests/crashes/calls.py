@@ -180,7 +180,7 @@ async def a_sync(world: World) -> None:
 async def a_run(world: World) -> None:
     """That waits for a dispatcher."""
     await ask_for_a_run(world, "ghl-contacts", "incremental", destination="ghl")
-    world.prepared = str(await world.postroom.value("select id from outbox.runs"))
+    world.prepared = str(await world.postroom.value("select id from outbox.runs where trigger = 'manual'"))
 
 
 async def plan(world: World) -> None:
@@ -279,7 +279,7 @@ CALLS: Mapping[str, Asked] = {
     ),
     "api.cancel": Asked(
         asking("POST", "/api/syncs/ghl-contacts/runs/{id}/cancel", fine=ON_EVENT),
-        truth(f"select (select bool_and(state = 'cancelled') from outbox.runs) and {AUDITED}"),
+        truth(f"select (select bool_and(state = 'cancelled') from outbox.runs where trigger = 'manual') and {AUDITED}"),
         a_run,
     ),
     "api.note": Asked(note, truth("select note = 'known' from outbox.notes where fingerprint = 'cause'"), a_dead_letter),
