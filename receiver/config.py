@@ -12,7 +12,7 @@ from enum import StrEnum
 from pydantic import AnyHttpUrl, Field, SecretStr, field_validator
 from pydantic_core import PydanticCustomError
 
-from outbox.config import GoogleSettings, Secrets
+from outbox.config import GoogleSettings, Secrets, Words
 from outbox.errors import ConfigError
 from receiver.signatures import MIN_SECRET_CHARS, is_usable_secret, split_named_secrets
 from receiver.sources import ghl, notion, standard_webhooks
@@ -36,6 +36,7 @@ class Role(StrEnum):
         return self is Role.OPERATOR or other is Role.VIEWER
 
 
+_ORIGIN = re.compile(r"https?://(?:[a-z0-9-]+\.)*[a-z0-9-]+(?::\d{1,5})?")
 _VARIABLE = re.compile(r"^[A-Z_]{6,}[:,] ")
 _ROLES = frozenset(Role)
 
@@ -81,6 +82,11 @@ class ReceiverSettings(GoogleSettings):
     )
     installation: str = Field(
         "Postroom", alias="POSTROOM_NAME", min_length=1, max_length=60, description="What the console calls this installation."
+    )
+    embed_origins: Words = Field(
+        (),
+        alias="POSTROOM_EMBED_ORIGINS",
+        description="Apps that may show the light in their pages, as https://app.example.com, several apart by commas. Absent: none may.",
     )
     admin_tokens: Secrets = Field(
         (),
@@ -128,6 +134,14 @@ class ReceiverSettings(GoogleSettings):
     def _check_standard_secrets(cls, value: Secrets) -> Secrets:
         _checked(lambda: standard_sources(split_named_secrets(_plain(value), setting="STANDARD_WEBHOOK_SECRETS")))
         return value
+
+    @field_validator("embed_origins")
+    @classmethod
+    def _check_origins(cls, value: Words) -> Words:
+        origins = tuple(one.lower().rstrip("/") for one in value)
+        if not all(_ORIGIN.fullmatch(one) for one in origins):  # what is written here goes into a header
+            raise PydanticCustomError("origin", "an origin is a scheme and a host, as https://app.example.com")
+        return origins
 
     @field_validator("cron_secret")
     @classmethod

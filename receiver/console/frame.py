@@ -11,12 +11,9 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote, unquote
-from uuid import UUID
-from zoneinfo import ZoneInfo
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -29,22 +26,24 @@ from outbox.store import console, sessions
 from receiver.config import ReceiverSettings, Role
 from receiver.console import words
 from receiver.console.asked import Query
+from receiver.console.asking import desk_of, form_id, not_ours, read_form, see, theme_of, zone_of
 from receiver.console.assets import PLACE, Assets
+from receiver.console.kept import keep
+from receiver.console.light_door import LightDoor
 from receiver.console.live import Live
 from receiver.console.live_door import LiveDoor
-from receiver.console.origin import foreign, own_path
+from receiver.console.origin import foreign
 from receiver.console.page import Act, Done, Download, Form, Look, Page, Pages, Panel, Refused, Visit, no_such
 from receiver.console.render import HEADERS, Renderer
+from receiver.console.sign_in_door import SignInDoor
 from receiver.console.signin import Session, SignIn
 from receiver.console.topics import TOPICS
-from receiver.desk import Desk
 from receiver.errors import Problem, origin
-from receiver.limits import Disconnected, read_body
+from receiver.limits import Disconnected
 
 log = get_logger(__name__)
 
 AWAY_AFTER_S = 3.0
-FORM_LIMIT_BYTES = 262_144
 ATTENTION_LASTS_S = 2.0
 HEARD = "x-postroom-live"  # a page that fetches its own parts anew: no person did that
 NO_PROBLEM: Mapping[str, int] = {"dead": 0, "lanes": 0, "connections": 0}
@@ -61,6 +60,8 @@ class Console:
         self._assets = Assets()
         self._render = Renderer(self._assets)
         self.sign_in = SignIn(str(settings.public_url) if settings.public_url else None)
+        self._door = SignInDoor(self.sign_in, self._render, self._bare)
+        self._light = LightDoor(self._render, settings.embed_origins, name=settings.installation)
         self.live = Live(TOPICS)
         self._away_since: datetime | None = None
         self._attention: tuple[float, Mapping[str, int]] = (-ATTENTION_LASTS_S, NO_PROBLEM)
@@ -71,10 +72,11 @@ class Console:
         made: list[BaseRoute] = [
             Route("/console", self._to_overview),
             Route(PLACE + "{file}", self._static),
+            Route("/console/light", self._guarded(self._light.show)),
             Route("/console/live", self._guarded(live.stream)),
             Route("/console/live/check", self._guarded(live.check)),
-            Route("/console/sign-in", self._guarded(self._sign_in), methods=["GET", "POST"]),
-            Route("/console/sign-in/{link}", self._guarded(self._by_link), methods=["GET", "POST"]),
+            Route("/console/sign-in", self._guarded(self._door.by_token), methods=["GET", "POST"]),
+            Route("/console/sign-in/{link}", self._guarded(self._door.by_link), methods=["GET", "POST"]),
         ]
         site = [
             Pages(acts=(Act("/console/sign-out", self._sign_out, Role.VIEWER), Act("/console/dismiss", _dismiss, Role.VIEWER))),
@@ -118,13 +120,13 @@ class Console:
     def _acting(self, act: Act) -> Callable[[Request], Awaitable[Response]]:
         async def post(request: Request) -> Response:
             visit = await self._visit(request)
-            form = await _form(request)
+            form = await read_form(request)
             if visit is None:
-                return self._to_sign_in(request, back=form.back("/console/"))
+                return self._to_sign_in_with(request, form)
             await self._admit(request, visit, act.role)
             done = await self._once(visit, act, form)
             self._attention = (-ATTENTION_LASTS_S, NO_PROBLEM)  # the badge shows at once what was done
-            return _see(done.to)
+            return see(done.to)
 
         return post
 
@@ -132,14 +134,14 @@ class Console:
         async def post(request: Request) -> Response:
             above = request.scope["path"].rpartition("/")[0]
             if request.method != "POST":
-                return _see(above)
+                return see(above)
             visit = await self._visit(request)
-            form = await _form(request)
+            form = await read_form(request)
             if visit is None:
                 return self._to_sign_in(request, back=above)
             await self._admit(request, visit, look.role)
-            if not await sessions.send_form(visit.pool, _form_id(form)):
-                return _see(above)
+            if not await sessions.send_form(visit.pool, form_id(form)):
+                return see(above)
             context, attention = await asyncio.gather(look.read(visit), self._needs(visit))
             return self._render.page(look.template, {**self._frame(visit, attention, tab=look.tab), **context})
 
@@ -150,13 +152,13 @@ class Console:
         strange = foreign(request.headers, public_host=self.sign_in.public_host)
         if strange is not None:
             await visit.actor.note(visit.pool, "refused", target=visit.path, reason="the form came from another place", header=strange)
-            raise _foreign(strange)
+            raise not_ours(strange)
         if not visit.who.role.includes(role):
             await self._refuse_viewer(visit)
 
     async def _once(self, visit: Visit, act: Act, form: Form) -> Done:
         """Does it, unless this very form did it before. What is refused may be sent again."""
-        sent = _form_id(form)
+        sent = form_id(form)
         if not await sessions.send_form(visit.pool, sent):
             return Done("", to=form.back("/console/"))  # the notice of the first time stands
         try:
@@ -176,52 +178,18 @@ class Console:
 
     # ─────────────────────────────────────────────────────────────────────────────────────────── signing in and out
 
-    async def _sign_in(self, request: Request) -> Response:
-        desk = _desk(request)
-        if request.method != "POST":
-            return self._sign_in_page(request, back=own_path(request.query_params.get("back")))
-        form = await _form(request)
-        strange = foreign(request.headers, public_host=self.sign_in.public_host)
-        if strange is not None:
-            raise _foreign(strange)
-        back = form.back("/console/")
-        async with db.transaction(desk.console) as connection:
-            cookie = await self.sign_in.by_token(request, desk.gate, connection, form.text("token", most=4000) or "")
-        if cookie is None:
-            wait_s = self.sign_in.wait_s(request)
-            log.warning("a wrong token was shown to the console")
-            problem = f"Wait {wait_s} s" if wait_s else "This token is not known"
-            return self._sign_in_page(request, back=back, problem=problem, status=429 if wait_s else 401)
-        return self._signed_in(request, cookie, back)
-
-    async def _by_link(self, request: Request) -> Response:
-        """Asks first: a program that looks at links before a person does must not use it up."""
-        desk = _desk(request)
-        if request.method != "POST":
-            return self._render.page("sign_in_link.html", {**self._bare(request), "path": request.scope["path"]})
-        strange = foreign(request.headers, public_host=self.sign_in.public_host)
-        if strange is not None:
-            raise _foreign(strange)
-        async with db.transaction(desk.console) as connection:
-            cookie = await self.sign_in.by_link(request, desk.gate, connection, request.path_params["link"])
-        if cookie is None:
-            problem = "This link was used already, or its two minutes are over. Sign in with the token."
-            return self._sign_in_page(request, problem=problem, status=401)
-        return self._signed_in(request, cookie, "/console/")
-
-    def _signed_in(self, request: Request, cookie: str, to: str) -> Response:
-        answer = _see(to)
-        answer.set_cookie(value=cookie, **self.sign_in.cookie(request))
-        return answer
-
-    def _sign_in_page(self, request: Request, *, back: str | None = None, problem: str | None = None, status: int = 200) -> Response:
-        context = {**self._bare(request), "back": back, "problem": problem, "is_open": _desk(request).gate.is_open}
-        return self._render.page("sign_in.html", context, status=status)
-
     def _to_sign_in(self, request: Request, *, back: str | None = None) -> Response:
         query = request.scope["query_string"].decode("latin-1")
         asked = back or request.scope["path"] + (f"?{query}" if query else "")
-        return _see("/console/sign-in" if asked == "/console/" else f"/console/sign-in?back={quote(asked, safe='')}")
+        return see("/console/sign-in" if asked == "/console/" else f"/console/sign-in?back={quote(asked, safe='')}")
+
+    def _to_sign_in_with(self, request: Request, form: Form) -> Response:
+        """What was typed is asked for again after signing in. Only what our own pages sent: a stranger's form is not handed to a person."""
+        strange = foreign(request.headers, public_host=self.sign_in.public_host)
+        if strange is not None:
+            raise not_ours(strange)
+        kept, back = keep(request.scope["path"], form), form.back("/console/")
+        return self._to_sign_in(request, back=back) if kept is None else self._door.page(request, back=back, kept=kept)
 
     async def _sign_out(self, visit: Visit, form: Form) -> Done:
         async with db.transaction(visit.pool) as connection:
@@ -233,7 +201,7 @@ class Console:
 
     async def _visit(self, request: Request) -> Visit | None:
         """Who asks, or None. Raises DatabaseUnavailable within 3 s."""
-        desk = _desk(request)
+        desk = desk_of(request)
         try:
             async with asyncio.timeout(AWAY_AFTER_S):
                 slides = HEARD not in request.headers
@@ -250,8 +218,8 @@ class Console:
             path=request.scope["path"],
             parts=request.path_params,
             query=Query(request.scope["query_string"].decode("latin-1")),
-            zone=_zone(request),
-            theme=_theme(request),
+            zone=zone_of(request),
+            theme=theme_of(request),
             now=session.now,
             notice=None if session.notice is None else json.loads(session.notice),
         )
@@ -284,9 +252,9 @@ class Console:
         return {
             "installation": self._name,
             "visit": None,
-            "zone": _zone(request),
+            "zone": zone_of(request),
             "now": None,
-            "theme": _theme(request),
+            "theme": theme_of(request),
             "tabs": [],
             "tab": None,
             "keys": [],
@@ -319,7 +287,7 @@ class Console:
     def _away(self, request: Request) -> Response:
         """Nothing of it needs the database; the browser asks again every 5 s."""
         self._away_since = self._away_since or datetime.now(UTC)
-        since = words.clock(self._away_since, _zone(request))
+        since = words.clock(self._away_since, zone_of(request))
         headers = {"retry-after": "5"} | ({"refresh": "5"} if request.method == "GET" else {})
         return self._render.page("away.html", {**self._bare(request), "since": since}, status=503, headers=headers)
 
@@ -343,49 +311,3 @@ class Console:
 async def _dismiss(visit: Visit, form: Form) -> Done:
     await sessions.tell(visit.pool, visit.session, None)
     return Done("", to=form.back("/console/"))
-
-
-def _foreign(header: str) -> Refused:
-    said = (
-        f"It came with {header}. If this is your own console behind a proxy, set POSTROOM_PUBLIC_URL to its address. Nothing was changed."
-    )
-    return Refused(403, "This form came from another place", said)
-
-
-def _see(path: str) -> Response:
-    return RedirectResponse(path, 303, headers={"cache-control": "no-store", "referrer-policy": "same-origin"})
-
-
-def _desk(request: Request) -> Desk:
-    desk = request.app.desk
-    assert isinstance(desk, Desk)
-    return desk
-
-
-async def _form(request: Request) -> Form:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/x-www-form-urlencoded":
-        raise Refused(415, "This is no form", "Acts of the console are forms; programs use the API, /openapi.json.")
-    return Form(await read_body(request.scope, request.receive, limit_bytes=FORM_LIMIT_BYTES))
-
-
-def _form_id(form: Form) -> UUID:
-    """The one-use id of the form. Raises Refused (422)."""
-    with suppress(ValueError):
-        return UUID(form.text("form") or "")
-    raise Refused(422, "The form has no id", "Load the page again and repeat it. Nothing was changed.")
-
-
-def _zone(request: Request) -> ZoneInfo:
-    """The viewer's zone, as the script found it; UTC without it."""
-    name = unquote(request.cookies.get("postroom-zone", ""))
-    if name and len(name) < 60 and not name.startswith("/") and ".." not in name:
-        with suppress(Exception):  # whatever is wrong with a name that a browser made up
-            return ZoneInfo(name)
-    return ZoneInfo("UTC")
-
-
-def _theme(request: Request) -> str | None:
-    """Light or dark, as the viewer switched it; None: as the system has it."""
-    theme = request.cookies.get("postroom-theme")
-    return theme if theme in ("light", "dark") else None

@@ -12,11 +12,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from receiver.console.asking import desk_of
 from receiver.console.live import Live, Viewer
 from receiver.console.page import Refused
 from receiver.console.render import HEADERS
 from receiver.console.signin import Session, SignIn
-from receiver.desk import Desk
 
 
 class LiveDoor:
@@ -47,7 +47,7 @@ class LiveDoor:
         session = await self._session(request)
         if session is None:
             return Response(status_code=401, headers=HEADERS)
-        found = await self._live.read(_desk(request).console, topics)
+        found = await self._live.read(desk_of(request).console, topics)
         if found is None:
             return Response(status_code=503, headers={**HEADERS, "retry-after": "5"})
         return JSONResponse({"has_room": self._live.has_room(session.digest), "topics": found}, headers=HEADERS)
@@ -59,7 +59,7 @@ class LiveDoor:
         return topics
 
     async def _session(self, request: Request) -> Session | None:
-        desk = _desk(request)
+        desk = desk_of(request)
         return await self._sign_in.find(request, desk.gate, desk.console, slides=False)
 
 
@@ -73,9 +73,3 @@ class EventStream(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._live.watching(self._viewer):
             await super().__call__(scope, receive, send)
-
-
-def _desk(request: Request) -> Desk:
-    desk = request.app.desk
-    assert isinstance(desk, Desk)
-    return desk

@@ -112,13 +112,13 @@ class Form:
 
     def __init__(self, body: bytes) -> None:
         try:
-            self._pairs = parse_qsl(body.decode(), keep_blank_values=False, max_num_fields=MOST_FORM_FIELDS)
+            self.pairs = parse_qsl(body.decode(), keep_blank_values=False, max_num_fields=MOST_FORM_FIELDS)
         except ValueError:
             raise Refused(400, "The form cannot be read", "Nothing was changed.") from None
 
     def text(self, name: str, *, most: int = 500) -> str | None:
         """A value, or None. Raises Refused (422) when it is too long."""
-        value = next((value.strip() for key, value in self._pairs if key == name), "")
+        value = next((value.strip() for key, value in self.pairs if key == name), "")
         if len(value) > most or "\x00" in value:
             raise Refused(422, "This cannot be used", f"{name.capitalize()}: at most {most} characters. Nothing was changed.")
         return value or None
@@ -141,7 +141,7 @@ class Form:
 
     def many(self, name: str) -> list[str]:
         """Every value of a name, such as of ticked rows."""
-        return [value for key, value in self._pairs if key == name]
+        return [value for key, value in self.pairs if key == name]
 
     def back(self, otherwise: str) -> str:
         """The page from which the form came, with its filters."""

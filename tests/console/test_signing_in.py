@@ -1,6 +1,8 @@
 """Signing in and out: sessions, their end, wrong tokens, links that are used once."""
 
 import hashlib
+import re
+from html import unescape
 
 from outbox.store import sessions
 from outbox.testing import Postroom
@@ -130,3 +132,44 @@ async def test_without_a_database_a_page_says_so_and_comes_again() -> None:
 async def test_a_viewer_sees_and_may_not_act(postroom: Postroom) -> None:
     async with looking(postroom) as visitor:
         assert "vera · viewer" in await visitor.page("/console/audit")
+
+
+async def test_a_form_whose_session_had_ended_is_shown_again_after_signing_in_and_acts_when_it_is_sent(postroom: Postroom) -> None:
+    form = {"form": "00000000-0000-4000-8000-000000000001", "reason": 'the <b> "new" & old schema', "minutes": "5"}
+    pause = "/console/connections/notion/pause"
+    async with visiting(postroom) as visitor:
+        asked = await visitor.send(pause, {**form, "back": "/console/connections"})
+        carries = hidden(asked.text)
+        wrong = await visitor.send("/console/sign-in", {**carries, "token": "wrong-token-wrong-token"})
+        shown = await visitor.send("/console/sign-in", {**hidden(wrong.text), "token": OPERATOR_TOKEN})
+        assert await postroom.value("select count(*) from outbox.destinations where state = 'paused'") == 0
+        fields = hidden(shown.text)
+        assert fields["form"] != form["form"]
+        done = await visitor.send(pause, {**fields, "reason": form["reason"], "minutes": "5"})
+    assert (asked.status_code, wrong.status_code, shown.status_code) == (200, 401, 200)
+    assert "schema" not in str(asked.request.url) + str(shown.request.url) + str(asked.headers) + str(shown.headers)
+    assert 'value="the &lt;b&gt; &#34;new&#34; &amp; old schema"' in shown.text
+    assert f'action="{pause}"' in shown.text
+    assert done.headers["location"] == "/console/connections"
+    assert await postroom.value("select why from outbox.destinations where name = 'notion'") == form["reason"]
+
+
+async def test_a_strangers_form_is_neither_kept_nor_shown_and_what_nobody_typed_is_only_asked_for(postroom: Postroom) -> None:
+    pause = "/console/connections/notion/pause"
+    async with visiting(postroom) as visitor:
+        strange = await visitor.send(pause, {"reason": "planted"}, {"sec-fetch-site": "cross-site"})
+        planted = await visitor.send(
+            "/console/sign-in",
+            {"token": OPERATOR_TOKEN, "kept_path": "https://example.com/", "kept": "reason=x"},
+        )
+        visitor.talk.client.cookies.clear()
+        nothing = await visitor.act("/console/connections/notion/resume", form="00000000-0000-4000-8000-000000000002")
+    assert strange.status_code == 403
+    assert "planted" not in strange.text
+    assert (planted.status_code, planted.headers["location"]) == (303, "/console/")
+    assert nothing.headers["location"] == "/console/sign-in"
+
+
+def hidden(html: str) -> dict[str, str]:
+    """The hidden fields of a page, as a browser would send them."""
+    return {unescape(name): unescape(value) for name, value in re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', html)}
