@@ -16,6 +16,8 @@ from cli.errors import Failed
 from cli.lifeline import say_ready
 from cli.listening import BACKLOG, LARGEST_PORT, listen
 from cli.options import StopWithParent
+from dispatcher import vigil
+from dispatcher.config import AlertSettings
 from outbox.config import DatabaseSettings
 from outbox.log import get_logger
 from receiver.app import create_app
@@ -77,7 +79,8 @@ async def _serve(dsn: str, settings: DatabaseSettings, own: ReceiverSettings, li
     server = Server(config, ready, leave=receiver.leave)
     running.on_signals(server.ask)
     try:
-        await server.serve(sockets=[listening])
+        async with vigil.kept(dsn, AlertSettings.read()):
+            await server.serve(sockets=[listening])
     except SystemExit:
         raise app.failure or Failed("The receiver did not start; its log says why.") from None
 

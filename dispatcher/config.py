@@ -9,7 +9,7 @@ from pydantic import AnyHttpUrl, Field, SecretStr, field_validator, model_valida
 from pydantic_core import PydanticCustomError
 
 from dispatcher.clients.channels import Channel, read_channels
-from outbox.config import GoogleSettings, Secrets, Words
+from outbox.config import GoogleSettings, Secrets, Settings, Words
 from outbox.errors import ConfigError
 
 PHOREST_EUROPE = "https://platform.phorest.com"
@@ -25,7 +25,45 @@ def is_zone(name: str) -> bool:
     return True
 
 
-class DispatcherSettings(GoogleSettings):
+class AlertSettings(Settings):
+    """Where people are told of alerts: read by dispatchers, and by receivers for when no dispatcher is there."""
+
+    alert_urls: Secrets = Field(
+        (),
+        alias="POSTROOM_ALERT_URLS",
+        description="Where alerts are told: name=url for each; slack+, discord+ or standard+ before a URL is its shape. Absent: nowhere.",
+    )
+    alert_secrets: Secrets = Field(
+        (), alias="POSTROOM_ALERT_SECRETS", description="name=whsec_… for each of these URLs whose messages are signed (Standard Webhooks)."
+    )
+    alert_private: bool = Field(
+        False,
+        alias="POSTROOM_ALERT_ALLOW_PRIVATE",
+        description="Whether alert URLs may lead into private networks and to this machine, for development.",
+    )
+    runbook_url: AnyHttpUrl | None = Field(
+        None, alias="POSTROOM_RUNBOOK_URL", description="Where your copy of docs/runbooks is, for the links in alerts. Absent: its path."
+    )
+
+    @model_validator(mode="after")
+    def _check_channels(self) -> Self:
+        try:
+            self.channels()
+        except ConfigError as problem:
+            raise PydanticCustomError("channels", "{message}", {"message": str(problem)}) from None
+        return self
+
+    def channels(self) -> tuple[Channel, ...]:
+        """Where alerts are told."""
+        return read_channels(self.alert_urls, self.alert_secrets)
+
+    def runbook(self, page: str) -> str:
+        """Where it says what to do."""
+        base = self.runbook_url
+        return f"docs/runbooks/{page}.md" if base is None else f"{str(base).rstrip('/')}/{page}.md"
+
+
+class DispatcherSettings(AlertSettings, GoogleSettings):
     """Whom the dispatcher calls, and how much at once."""
 
     ghl_api_key: SecretStr | None = Field(
@@ -111,22 +149,6 @@ class DispatcherSettings(GoogleSettings):
     phorest_days_ahead: int = Field(
         120, alias="PHOREST_DAYS_AHEAD", ge=1, le=730, description="Appointments are kept in step to that many days ahead."
     )
-    alert_urls: Secrets = Field(
-        (),
-        alias="POSTROOM_ALERT_URLS",
-        description="Where alerts are told: name=url for each; slack+, discord+ or standard+ before a URL is its shape. Absent: nowhere.",
-    )
-    alert_secrets: Secrets = Field(
-        (), alias="POSTROOM_ALERT_SECRETS", description="name=whsec_… for each of these URLs whose messages are signed (Standard Webhooks)."
-    )
-    alert_private: bool = Field(
-        False,
-        alias="POSTROOM_ALERT_ALLOW_PRIVATE",
-        description="Whether alert URLs may lead into private networks and to this machine, for development.",
-    )
-    runbook_url: AnyHttpUrl | None = Field(
-        None, alias="POSTROOM_RUNBOOK_URL", description="Where your copy of docs/runbooks is, for the links in alerts. Absent: its path."
-    )
     concurrency: int = Field(500, alias="POSTROOM_CONCURRENCY", ge=1, le=10_000, description="Events at work at once in one dispatcher.")
     destination_concurrency: int = Field(
         32, alias="POSTROOM_DESTINATION_CONCURRENCY", ge=1, le=1_000, description="Of these, at most so many for one destination."
@@ -172,18 +194,6 @@ class DispatcherSettings(GoogleSettings):
     def phorest_calendar(self, branch_id: str) -> str | None:
         """The GHL calendar of a branch; None: it has none."""
         return dict(pair.split("=", 1) for pair in self.phorest_calendars).get(branch_id, self.ghl_default_calendar_id)
-
-    @model_validator(mode="after")
-    def _check_channels(self) -> Self:
-        try:
-            self.channels()
-        except ConfigError as problem:
-            raise PydanticCustomError("channels", "{message}", {"message": str(problem)}) from None
-        return self
-
-    def channels(self) -> tuple[Channel, ...]:
-        """Where alerts are told."""
-        return read_channels(self.alert_urls, self.alert_secrets)
 
     def client_properties(self) -> dict[str, str]:
         """Column of crm.clients to property id."""

@@ -58,7 +58,7 @@ async def told(event: Claimed, ctx: Context) -> Outcome | Settled:
     if channels is None or delivery.channel not in channels.names:
         return Skipped(f"POSTROOM_ALERT_URLS has no {delivery.channel} any more")
     change = delivery.change
-    alert = Alert(change.alert, change.state, change.was, change.since, change.detail, runbook_of(ctx, change.runbook))
+    alert = Alert(change.alert, change.state, change.was, change.since, change.detail, ctx.settings.runbook(change.runbook))
     now = await events.clock(ctx.services.pool)
 
     async def tell() -> bool:
@@ -67,9 +67,3 @@ async def told(event: Claimed, ctx: Context) -> Outcome | Settled:
 
     await ctx.step("tell", tell, repeatable=True)
     return Done({"told": delivery.channel})
-
-
-def runbook_of(ctx: Context, page: str) -> str:
-    """Where it says what to do."""
-    base = ctx.settings.runbook_url
-    return f"docs/runbooks/{page}.md" if base is None else f"{str(base).rstrip('/')}/{page}.md"

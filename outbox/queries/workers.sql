@@ -39,6 +39,11 @@ select id, name, started_at, extract(epoch from until - now())::float8 lease_s,
        (select count(*)::int from outbox.busy b where b.owner = w.id) running
 from outbox.workers w where ended_at is null and until > now() order by id
 
+-- name: last
+-- read only: who was there last, until when, and whether any is there now.
+select name, coalesce(ended_at, until) until, ended_at is null and until > now() is_alive from outbox.workers
+order by ended_at is null and until > now() desc, coalesce(ended_at, until) desc limit 1
+
 -- name: prune
 -- forgets workers that ended over a day ago, unless they still own something.
 delete from outbox.workers w where ended_at < now() - interval '1 day' and not exists (select from outbox.busy b where b.owner = w.id)

@@ -47,6 +47,11 @@ async def alive(connection: Connection | Pool) -> list[Record]:
     return await db.fetch(connection, Q["alive"])
 
 
+async def last(connection: Connection | Pool) -> Record | None:
+    """name, until and is_alive of the worker that was there last; one that is, if any is. None: there has been none for a day."""
+    return await db.fetchrow(connection, Q["last"])
+
+
 async def prune(connection: Connection) -> None:
     """Forgets workers that ended over a day ago."""
     await db.fetch(connection, Q["prune"])
