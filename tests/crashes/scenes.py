@@ -15,7 +15,7 @@ from outbox.event import Claimed
 from outbox.store import days, destinations, lanes, workers
 from outbox.store.lanes import LOWEST, Burial, Wait
 from tests.crashes.child import Child
-from tests.crashes.world import World
+from tests.crashes.world import PATIENCE_S, World
 from tests.dispatcher.appointments import appointment
 from tests.dispatcher.running import stage_all
 from tests.outbox.test_days import go_back, partitions, today
@@ -147,7 +147,7 @@ async def claim_as(world: World, name: str, *, limit: int, urgency: int = 0) -> 
     """A worker that took the heads of some lanes, and its id."""
     async with world.pool.acquire() as connection:
         worker = await workers.begin(connection, name, lease_s=60)
-        looked = await lanes.claim(connection, worker=worker, limit=limit, cursor=LOWEST, urgency=urgency)
+        looked = await lanes.claim(connection, worker=worker, limit=limit, cursor=LOWEST, urgency=urgency, timeout_s=PATIENCE_S)
     return worker, looked.events
 
 
@@ -156,7 +156,7 @@ async def bury(world: World, *, urgency: int = 0, limit: int = 100) -> list[int]
     worker, events = await claim_as(world, "before", limit=limit, urgency=urgency)
     async with world.pool.acquire() as connection:
         burials = [Burial(event, 1_800_000_000.0, 5, "cause", "refused") for event in events]
-        assert len(await lanes.bury(connection, burials, worker=worker)) == len(events) > 0
+        assert len(await lanes.bury(connection, burials, worker=worker, timeout_s=PATIENCE_S)) == len(events) > 0
         await workers.end(connection, worker)
     return [event.id for event in events]
 
