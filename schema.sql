@@ -139,7 +139,9 @@ create table outbox.workers (
   name       text        not null,
   started_at timestamptz not null default now(),
   until      timestamptz not null,                -- the lease; covers every event the worker holds
-  ended_at   timestamptz
+  ended_at   timestamptz,
+  version    text,                                -- of its code; NULL: it began before it said so
+  renewed_at timestamptz not null default now()   -- its last sign of life
 );
 
 -- Makes the partitions of today and the next `ahead` days, and moves the ids on when the day has changed.
@@ -487,6 +489,22 @@ create table outbox.sources (
   last_rejected_at timestamptz,
   last_rejected    text,                          -- the reason
   last_fingerprint text                           -- of the key that matched last
+);
+
+create table outbox.source_counts (               -- what came in, by what became of it: accepted, duplicate, or the reason of a rejection
+  quarter timestamptz not null,                   -- of an hour
+  source  text        not null,
+  outcome text        not null,
+  seen    bigint      not null,
+  primary key (quarter, source, outcome)
+);
+
+create table outbox.source_keys (                 -- which key matched when: an old one that has not for long may be taken out
+  source      text        not null,
+  fingerprint text        not null,
+  first_at    timestamptz not null,
+  last_at     timestamptz not null,
+  primary key (source, fingerprint)
 );
 
 create table outbox.rejected (                    -- P11: kept for inspection, bounded in number and size, without secrets

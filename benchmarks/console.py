@@ -40,6 +40,7 @@ PARTS = {
     "/console/dead/{group}": ("select fingerprint from outbox.dead limit 1",),
     "/console/retries/{id}": ("select max(id)::text from outbox.plans",),
     "/console/syncs/{name}": ("select 'ghl-contacts'",),
+    "/console/syncs/{name}/schedules/{type}": ("select 'ghl-contacts/schedules/incremental'",),
     "/console/syncs/{name}/runs/{id}": ("select 'ghl-contacts/runs/' || max(id) from outbox.runs where sync = 'ghl-contacts'",),
     "/console/audits/{id}": ("select max(id)::text from crm.audits",),
     "/console/lanes/one": (),  # among those with what people ask

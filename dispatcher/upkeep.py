@@ -59,6 +59,7 @@ class Upkeep:
                 forgotten = await wanted.forget(connection)
                 await plans.prune(connection, older_than_days=self._keep_days)
                 await minutes.prune(connection, keep_days=self._keep_days)
+                await sources.prune(connection, keep_days=self._keep_days)
         dropped, kept = await days.drop_old(connection, keep_days=self._keep_days)
         if forgotten:
             log.warning("no dispatcher took these kinds for a week: they are staged no more", kinds=forgotten)

@@ -13,6 +13,8 @@ import asyncio
 import time
 from collections.abc import Callable
 from datetime import datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 
 from dispatcher.line import Line
 from outbox import db
@@ -29,6 +31,15 @@ LOOK_S = 2.0
 FULL_LOOK_EVERY = 15
 STUCK_S = 6.0
 SILENT_S = 6.0  # longer than the engine waits for any answer, and than a handler's transaction may be idle
+
+
+@cache
+def _version() -> str | None:
+    """Of this code; None: it runs from a folder that was not installed."""
+    try:
+        return version("postroom")
+    except PackageNotFoundError:
+        return None
 
 
 class LeaseLost(PostroomError):
@@ -61,7 +72,7 @@ class Lease:
         """Registers a new incarnation. Raises DatabaseUnavailable."""
         sent = time.monotonic()
         connection = await line.get()
-        worker = await workers.begin(connection, name, lease_s=LEASE_S)
+        worker = await workers.begin(connection, name, lease_s=LEASE_S, version=_version())
         await db.rename(connection, f"postroom:{worker}")
         asked = time.monotonic()
         clock = DatabaseClock(await events.clock(connection), (asked + time.monotonic()) / 2)

@@ -45,6 +45,8 @@ class Ledger:
             seen.accepted += 1
         seen.last_accepted_at = now
         seen.last_fingerprint = fingerprint
+        seen.keys[fingerprint] = now
+        seen.outcomes["duplicate" if duplicate else "accepted"] += 1
         self._total(source, "duplicate" if duplicate else "accepted")
 
     def rejected(
@@ -56,6 +58,7 @@ class Ledger:
         seen.rejected += 1
         seen.last_rejected_at = now
         seen.last_rejected = reason
+        seen.outcomes[reason] += 1
         self._total(source, reason)
         if self._keep.take(source, now=now.timestamp()):
             size = len(body) if body_bytes is None else body_bytes
@@ -105,6 +108,8 @@ class Ledger:
             new.last_rejected_at = new.last_rejected_at or old.last_rejected_at
             new.last_rejected = new.last_rejected or old.last_rejected
             new.last_fingerprint = new.last_fingerprint or old.last_fingerprint
+            new.outcomes += old.outcomes
+            new.keys = {**old.keys, **new.keys}
 
     def _of(self, source: str) -> Seen:
         seen = self._seen.get(source)

@@ -40,6 +40,14 @@ select coalesce(sum(done), 0)::int done, coalesce(sum(skipped), 0)::int skipped,
        coalesce(sum(failures), 0)::int failures, coalesce(sum(settled_ms), 0)::bigint settled_ms, coalesce(sum(late), 0)::int late
 from outbox.minutes where minute > now() - $1::float8 * interval '1 s'
 
+-- name: before
+-- read only: what was accepted and settled in the $1 seconds before the last $1 seconds.
+select (select coalesce(sum(accepted), 0) from outbox.arrivals
+        where minute > now() - 2 * $1::float8 * interval '1 s' and minute <= now() - $1::float8 * interval '1 s')::int accepted,
+       coalesce(sum(done), 0)::int done, coalesce(sum(skipped), 0)::int skipped, coalesce(sum(dead), 0)::int dead,
+       coalesce(sum(failures), 0)::int failures, coalesce(sum(settled_ms), 0)::bigint settled_ms, coalesce(sum(late), 0)::int late
+from outbox.minutes where minute > now() - 2 * $1::float8 * interval '1 s' and minute <= now() - $1::float8 * interval '1 s'
+
 -- name: accepted
 -- read only: how many events were accepted in the last $1 seconds, those that are not counted yet included.
 select (select coalesce(sum(accepted), 0) from outbox.arrivals where minute > now() - $1::float8 * interval '1 s')::int

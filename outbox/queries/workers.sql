@@ -1,10 +1,10 @@
 -- name: begin
--- a new incarnation; its id is never used again. $2 is the lease in seconds.
-insert into outbox.workers (name, until) values ($1, now() + $2 * interval '1 s') returning id
+-- a new incarnation of code of version $3; its id is never used again. $2 is the lease in seconds.
+insert into outbox.workers (name, until, version) values ($1, now() + $2 * interval '1 s', $3) returning id
 
 -- name: renew
 -- the lease, only of a worker that has not ended; zero rows: it was taken over.
-update outbox.workers set until = now() + $2 * interval '1 s' where id = $1 and ended_at is null returning id
+update outbox.workers set until = now() + $2 * interval '1 s', renewed_at = now() where id = $1 and ended_at is null returning id
 
 -- name: end
 -- alive -> ended, once.
@@ -35,7 +35,7 @@ group by application_name
 
 -- name: alive
 -- read only: workers whose lease holds.
-select id, name, started_at, extract(epoch from until - now())::float8 lease_s,
+select id, name, version, started_at, renewed_at, extract(epoch from until - now())::float8 lease_s,
        (select count(*)::int from outbox.busy b where b.owner = w.id) running
 from outbox.workers w where ended_at is null and until > now() order by id
 

@@ -82,6 +82,14 @@ async def accepted(connection: Connection | Pool, *, within_s: float) -> int:
     return int(await db.fetchval(connection, Q["accepted"], within_s))
 
 
+async def before(connection: Connection | Pool, *, within_s: float) -> tuple[int, Counts]:
+    """What was accepted and settled in as many seconds before the last ones: the same hours of yesterday."""
+    row = await db.fetchrow(connection, Q["before"], within_s)
+    assert row is not None
+    found = dict(row)
+    return found.pop("accepted"), Counts(**found)
+
+
 async def bars(connection: Connection | Pool, *, count: int, seconds: int) -> list[Bar]:
     """The last `count` bars of a chart, oldest first; the last one is still in progress."""
     found = [dict(row) for row in await db.fetch(connection, Q["bars"], count, seconds)]

@@ -1,7 +1,8 @@
 """outbox.sources and outbox.rejected: what came in, what was turned away, and why (P11)."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from outbox import db
@@ -24,6 +25,8 @@ class Seen:
     last_rejected_at: datetime | None = None
     last_rejected: str | None = None
     last_fingerprint: str | None = None
+    outcomes: Counter[str] = field(default_factory=Counter)
+    keys: dict[str, datetime] = field(default_factory=dict)  # when each matched last
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +55,34 @@ async def count(connection: Connection | Pool, seen: Sequence[Seen]) -> None:
         [s.last_rejected_at for s in seen],
         [s.last_rejected for s in seen],
         [s.last_fingerprint for s in seen],
+        *_columns(((s.name, outcome, number) for s in seen for outcome, number in s.outcomes.items()), 3),
+        *_columns(((s.name, key, at) for s in seen for key, at in s.keys.items()), 3),
     )
+
+
+def _columns(rows: Iterable[tuple[object, ...]], width: int) -> list[list[object]]:
+    listed = list(rows)
+    return [[row[n] for row in listed] for n in range(width)]
 
 
 async def every(connection: Connection | Pool) -> list[Record]:
     """Totals of each source."""
     return await db.fetch(connection, S["all"])
+
+
+async def day(connection: Connection | Pool) -> list[Record]:
+    """source, outcome, seen in 24 hours and in the last_hour; by source, the most frequent first."""
+    return await db.fetch(connection, S["day"])
+
+
+async def keys(connection: Connection | Pool) -> list[Record]:
+    """source, fingerprint, first_at, last_at of every key that ever matched."""
+    return await db.fetch(connection, S["keys"])
+
+
+async def prune(connection: Connection | Pool, *, keep_days: int) -> None:
+    """Forgets counts that are older than that."""
+    await db.fetch(connection, S["prune"], keep_days)
 
 
 async def one(connection: Connection | Pool, name: str) -> Record | None:

@@ -1,6 +1,8 @@
 """What the system's health is judged by, gathered from its tables. Decides nothing: that is outbox.health."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from outbox import db, sync_facts
 from outbox.db import Connection, Pool, Record
@@ -22,10 +24,12 @@ class Stopped:
     why: str
 
 
-async def look(connection: Connection | Pool) -> Standing:
-    """How things stand now."""
+async def look(connection: Connection | Pool, *, syncs: Sequence[Mapping[str, Any]] | None = None) -> Standing:
+    """How things stand now. `syncs`: what sync_facts.every() says, where the caller has it already."""
     row = await db.fetchrow(connection, Q["look"])
     assert row is not None
+    if syncs is None:
+        syncs = await sync_facts.every(connection)
     counts = await minutes.settled(connection, within_s=DAY_S)
     return Standing(
         success_rate=counts.success_rate,
@@ -35,7 +39,7 @@ async def look(connection: Connection | Pool) -> Standing:
         workers=row["workers"],
         oldest_ready_s=row["oldest_ready_s"],
         stopped=[(one.name, one.why) for one in await stopped(connection)],
-        red_syncs=[one["name"] for one in await sync_facts.every(connection) if one["light"] == Light.RED],
+        red_syncs=[one["name"] for one in syncs if one["light"] == Light.RED],
     )
 
 

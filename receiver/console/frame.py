@@ -9,7 +9,6 @@ Owns no page: those are in receiver/console/pages, listed in site.py.
 
 import asyncio
 import json
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -22,12 +21,13 @@ from starlette.routing import BaseRoute, Route
 from outbox import db
 from outbox.errors import DatabaseUnavailable, NotNow
 from outbox.log import get_logger
-from outbox.store import console, sessions
+from outbox.store import sessions
 from receiver.config import ReceiverSettings, Role
 from receiver.console import words
 from receiver.console.asked import Query
 from receiver.console.asking import desk_of, form_id, not_ours, read_form, see, theme_of, zone_of
 from receiver.console.assets import PLACE, Assets
+from receiver.console.attention import Attention
 from receiver.console.kept import keep
 from receiver.console.light_door import LightDoor
 from receiver.console.live import Live
@@ -44,9 +44,7 @@ from receiver.limits import Disconnected
 log = get_logger(__name__)
 
 AWAY_AFTER_S = 3.0
-ATTENTION_LASTS_S = 2.0
 HEARD = "x-postroom-live"  # a page that fetches its own parts anew: no person did that
-NO_PROBLEM: Mapping[str, int] = {"dead": 0, "lanes": 0, "connections": 0}
 
 
 class Console:
@@ -64,7 +62,7 @@ class Console:
         self._light = LightDoor(self._render, settings.embed_origins, name=settings.installation)
         self.live = Live(TOPICS)
         self._away_since: datetime | None = None
-        self._attention: tuple[float, Mapping[str, int]] = (-ATTENTION_LASTS_S, NO_PROBLEM)
+        self._attention = Attention()
 
     def routes(self) -> list[BaseRoute]:
         """All of them; the last takes every other path below /console."""
@@ -125,7 +123,7 @@ class Console:
                 return self._to_sign_in_with(request, form)
             await self._admit(request, visit, act.role)
             done = await self._once(visit, act, form)
-            self._attention = (-ATTENTION_LASTS_S, NO_PROBLEM)  # the badge shows at once what was done
+            self._attention.forget()
             return see(done.to)
 
         return post
@@ -213,6 +211,7 @@ class Console:
             return None
         return Visit(
             desk=desk,
+            attention=self._attention,
             who=session.who,
             session=session.digest,
             path=request.scope["path"],
@@ -225,14 +224,9 @@ class Console:
         )
 
     async def _needs(self, visit: Visit) -> Mapping[str, int]:
-        """What needs a person, for the badges: read at most every 2 s for all."""
-        read_at, known = self._attention
-        if time.monotonic() - read_at < ATTENTION_LASTS_S:
-            return known
-        panel: Panel[dict[str, int]] = await visit.panel("what needs you", console.attention(visit.pool))
-        needs = panel.value if panel.value is not None else NO_PROBLEM
-        self._attention = (time.monotonic(), needs)
-        return needs
+        """What the badges count; nothing, when it cannot be read."""
+        panel: Panel[Mapping[str, int]] = await visit.panel("what needs you", self._attention.now(visit.pool))
+        return panel.value or {}
 
     def _frame(self, visit: Visit, attention: Mapping[str, int], *, tab: str | None) -> dict[str, Any]:
         tabs = [(name, said, path, attention.get(badge, 0) if badge else 0) for name, said, path, _, badge in self._tabs]

@@ -22,6 +22,7 @@ from outbox.operators import Actor
 from receiver.auth import Operator
 from receiver.config import Role
 from receiver.console.asked import Query
+from receiver.console.attention import Attention
 from receiver.console.origin import own_path
 from receiver.desk import Desk
 from receiver.errors import origin
@@ -59,6 +60,7 @@ class Visit:
     """Who asks for what: all that a page needs. `now` is the database's clock."""
 
     desk: Desk
+    attention: Attention
     who: Operator
     session: bytes
     path: str

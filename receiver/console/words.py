@@ -28,6 +28,14 @@ def share(part: int, whole: int) -> str:
     return "100 %" if tenths == 1000 else f"{tenths // 10}.{tenths % 10} %"
 
 
+def change(now: int, before: int) -> str:
+    """Against the same hours of yesterday: +4 %, -12 %, as yesterday. Of nothing there is no share."""
+    if before <= 0:
+        return "none yesterday" if now else ""
+    percent = round((now - before) * 100 / before)
+    return "as yesterday" if percent == 0 else f"{percent:+,} % to yesterday"
+
+
 def duration(seconds: float | None) -> str:
     """0.4 ms, 240 ms, 3.2 s, 41 s, 2 m 05 s, 3 h 12 m, 4 d 2 h."""
     if seconds is None:

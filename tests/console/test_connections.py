@@ -1,7 +1,10 @@
 """Connections: pausing and resuming, Notion's tokens, rejected requests."""
 
+from datetime import UTC, datetime, timedelta
+
 from outbox.store import budgets, connections, events, handshakes
 from outbox.testing import Postroom
+from receiver.console.pages.connections import judged
 from tests.console.visiting import looking, operating
 from tests.receiver.running import ghl_delivery, sealer
 
@@ -68,3 +71,34 @@ async def test_rejected_requests_are_listed_and_a_viewer_sees_no_body(postroom: 
     assert "1 bad signature" in connections
     assert "needs the operator role" in listed
     assert '<dialog id="pause-' not in listed
+
+
+async def test_a_source_shows_its_24_hours_its_rejections_by_reason_and_which_key_is_safe_to_remove(postroom: Postroom) -> None:
+    async with operating(postroom) as visitor:
+        keys = visitor.talk.desk.webhooks.doors["ghl"].source.describe().keys
+        await visitor.talk.webhook("ghl", ghl_delivery())
+        headers, body = ghl_delivery()
+        await visitor.talk.webhook("ghl", (headers, body + b" "))
+        await visitor.talk.flushed()
+        await visitor.talk.webhook("ghl", (headers, body + b" "))  # not written yet
+        await postroom.pool.execute(
+            "insert into outbox.source_counts values (now() - interval '25 h', 'ghl', 'accepted', 999),"
+            " (now() - interval '3 h', 'ghl', 'stale', 7)"
+        )
+        page = await visitor.page("/console/connections")
+    assert "matched last" in page
+    assert keys[0][:10] in page
+    assert "7 stale, 2 bad signature" in page
+    assert "999" not in page
+
+
+def test_a_key_may_go_once_another_has_matched_and_it_has_not_for_days() -> None:
+    now = datetime(2026, 1, 31, tzinfo=UTC)
+    ages = {"old": 8, "lately": 6, "new": 0}
+    keys = {
+        key.fingerprint: key
+        for key in judged(["old", "lately", "new", "next"], {k: now - timedelta(days=d) for k, d in ages.items()}, now=now)
+    }
+    assert [name for name, key in keys.items() if key.may_go] == ["old"]
+    assert [name for name, key in keys.items() if key.is_last] == ["new"]
+    assert not judged(["only"], {"only": now - timedelta(days=90)}, now=now)[0].may_go

@@ -264,6 +264,7 @@ EXEMPT: Mapping[str, str] = {
     "minutes.begin_arrivals": _STATISTICS,
     "minutes.count_arrivals": _STATISTICS,
     "minutes.prune": _STATISTICS,
+    "sources.prune": _STATISTICS,
     "alerts.lock": "an advisory lock until its transaction ends; what that writes are the alerts",
     "alerts.see": _ALERTS,
     "alerts.tell": _ALERTS,

@@ -1,10 +1,11 @@
 """Connections: who sends to us, whom we write to, and whether each flows. Pauses and resumes destinations, promotes Notion's tokens."""
 
 import asyncio
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from outbox import db
@@ -20,11 +21,22 @@ from receiver.sources.base import Description
 PATH = "/console/connections"
 REJECTED_PATH = "/console/rejected"
 MOST_MINUTES = 60 * 24 * 30
+SAFE_DAYS = 7  # longer than any sender tries again
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A signing key that is configured. `is_last`: it matched last; `may_go`: another has, and this one has not for SAFE_DAYS."""
+
+    fingerprint: str
+    last_at: datetime | None
+    is_last: bool
+    may_go: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """A source as it is shown. `light` off: nothing is configured for it."""
+    """A source as it is shown, with its counts of 24 hours. `light` off: nothing is configured for it."""
 
     path: str
     described: Description
@@ -33,8 +45,8 @@ class Door:
     duplicates: int
     rejected: int
     last_accepted_at: datetime | None
-    last_key: str | None
-    last_rejected: str | None
+    keys: tuple[Key, ...]
+    reasons: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +77,7 @@ async def read(visit: Visit) -> Mapping[str, Any]:
     rows = tokens.value or []
     return {
         "doors": doors,
+        "safe_days": SAFE_DAYS,
         "ways": ways,
         "tokens": tokens,
         "candidates": [row for row in rows if row["promoted_at"] is None],
@@ -74,26 +87,37 @@ async def read(visit: Visit) -> Mapping[str, Any]:
 
 async def _doors(visit: Visit) -> list[Door]:
     rows = {row["name"]: row for row in await sources.every(visit.pool)}
+    matched, day = await sources.keys(visit.pool), await sources.day(visit.pool)
     listed = []
     for path, door in sorted(visit.desk.webhooks.doors.items()):
         described = door.source.describe()
         seen, row = visit.desk.ledger.seen(described.source), rows.get(described.source)
         at = seen.last_accepted_at or (row["last_accepted_at"] if row else None)
+        counted = Counter({one["outcome"]: one["seen"] for one in day if one["source"] == described.source}) + seen.outcomes
+        accepted, duplicates = counted.pop("accepted", 0), counted.pop("duplicate", 0)
+        known = {one["fingerprint"]: one["last_at"] for one in matched if one["source"] == described.source} | seen.keys
         light = "off" if not described.configured else "green" if at is not None else "yellow"
-        listed.append(
-            Door(
-                f"/api/webhooks/{path}",
-                described,
-                light,
-                seen.accepted + (row["accepted"] if row else 0),
-                seen.duplicates + (row["duplicates"] if row else 0),
-                seen.rejected + (row["rejected"] if row else 0),
-                at,
-                seen.last_fingerprint or (row["last_fingerprint"] if row else None),
-                seen.last_rejected or (row["last_rejected"] if row else None),
-            )
-        )
+        keys = judged(described.keys, known, now=visit.now)
+        reasons = tuple(counted.most_common())
+        listed.append(Door(f"/api/webhooks/{path}", described, light, accepted, duplicates, counted.total(), at, keys, reasons))
     return listed
+
+
+def judged(configured: Sequence[str], matched: Mapping[str, datetime], *, now: datetime) -> tuple[Key, ...]:
+    """The configured keys, and whether one of several may be taken out: another has matched since, and this one not for SAFE_DAYS. Pure.
+
+    One that never matched may be the next one, so nothing says that it may go.
+    """
+    newest = max((key for key in configured if key in matched), key=lambda key: matched[key], default=None)
+    return tuple(
+        Key(
+            key,
+            matched.get(key),
+            is_last=key == newest,
+            may_go=key != newest and key in matched and now - matched[key] > timedelta(days=SAFE_DAYS),
+        )
+        for key in configured
+    )
 
 
 async def _ways(visit: Visit) -> list[Way]:

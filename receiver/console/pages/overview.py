@@ -4,24 +4,27 @@ Numbers here come from what is undone, never from a scan of events, so the page 
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 from outbox import sync_facts
 from outbox.db import Pool, Record
 from outbox.health import judge
-from outbox.store import console, dead, destinations, events, handshakes, lanes, minutes, standing, workers
+from outbox.store import budgets, console, dead, destinations, events, handshakes, lanes, minutes, sources, standing, workers
 from outbox.store.minutes import Counts
 from receiver.console import charts, words
 from receiver.console.charts import Chart
 from receiver.console.page import Page, Pages, Visit
 from receiver.handshakes import SOURCE
 
-PATH = "/console/"
+PATH, CONNECTIONS = "/console/", "/console/connections"
 MOST_GROUPS = 20
 DAY_S, BARS, BAR_S = 86_400.0, 96, 900
+SPIKE_LEAST, SPIKE_TIMES = 20, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,27 +39,46 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """The last 24 hours, by the counters."""
+    """The last 24 hours, by the counters, and the 24 before them."""
 
     accepted: int
     counts: Counts
     chart: Chart
+    accepted_before: int
+    before: Counts
+
+    @property
+    def changes(self) -> Mapping[str, str]:
+        """Each number against the same hours of yesterday."""
+        now, then = self.counts, self.before
+        return {
+            "accepted": words.change(self.accepted, self.accepted_before),
+            "done": words.change(now.done, then.done),
+            "skipped": words.change(now.skipped, then.skipped),
+            "dead": words.change(now.dead, then.dead),
+        }
 
 
 async def read(visit: Visit) -> Mapping[str, Any]:
     """All panels at once; each may fail by itself."""
     pool = visit.pool
+    syncs, last, spent = await asyncio.gather(
+        visit.panel("the syncs", sync_facts.every(pool)),
+        visit.panel("who was there last", workers.last(pool)),
+        visit.panel("the rate budgets", budgets.every(pool)),
+    )
     counts, needs, alive, ever, day, health = await asyncio.gather(
         visit.panel("the counts", events.counts(pool)),
-        visit.panel("what needs you", _needs(visit)),
+        visit.panel("what needs you", _needs(visit, syncs.value or [])),
         visit.panel("the processes", workers.alive(pool)),
         visit.panel("whether anything came", console.any_event(pool)),
         visit.panel("the last day", _day(pool)),
-        visit.panel("the health checks", standing.look(pool)),
+        visit.panel("the health checks", standing.look(pool, syncs=syncs.value)),
     )
     listed = list(needs.value or [])
     if alive.value == []:
-        listed.insert(0, Need("dead", "No dispatcher is at work: nothing is consumed until one is started", None, PATH))
+        gone = None if last.value is None else last.value["until"]
+        listed.insert(0, Need("dead", "No dispatcher is at work: nothing is consumed until one is started", gone, PATH))
     return {
         "counts": counts,
         "needs": needs,
@@ -65,6 +87,8 @@ async def read(visit: Visit) -> Mapping[str, Any]:
         "day": day,
         "health": health,
         "judged": None if health.value is None else judge(health.value),
+        "spent": spent,
+        "lights": Counter(one["light"] for one in syncs.value or []),
         "is_empty": ever.value is False,
         "verdict": _verdict(listed, counts.value, is_known=needs.problem is None and counts.problem is None),
         "addresses": [f"/api/webhooks/{door}" for door in sorted(visit.desk.webhooks.doors)],
@@ -72,16 +96,18 @@ async def read(visit: Visit) -> Mapping[str, Any]:
 
 
 async def _day(pool: Pool) -> Day:
+    accepted_before, before = await minutes.before(pool, within_s=DAY_S)
     return Day(
         await minutes.accepted(pool, within_s=DAY_S),
         await minutes.settled(pool, within_s=DAY_S),
         charts.draw(await minutes.bars(pool, count=BARS, seconds=BAR_S)),
+        accepted_before,
+        before,
     )
 
 
-async def _needs(visit: Visit) -> list[Need]:
-    groups = await dead.groups(visit.pool, limit=MOST_GROUPS)
-    stopped = await destinations.every(visit.pool)
+async def _needs(visit: Visit, syncs: Sequence[Mapping[str, Any]]) -> list[Need]:
+    """Worst first: what died, what stands, what does not keep up."""
     held = await lanes.held(visit.pool)
     tokens = await handshakes.every(visit.pool, SOURCE)
     needs = [
@@ -91,24 +117,41 @@ async def _needs(visit: Visit) -> list[Need]:
             one["first_at"],
             f"/console/dead/{one['fingerprint']}",
         )
-        for one in groups
+        for one in await dead.groups(visit.pool, limit=MOST_GROUPS)
     ]
-    for row in stopped:
+    for row in await destinations.every(visit.pool):
         if row["state"] != "flowing":
             waiting, _ = held.get(row["name"], (0, 0))
-            needs.append(Need("paused", stands(row) + f", {words.count(waiting)} waiting", row["since"], "/console/connections"))
-    for sync in await sync_facts.every(visit.pool):
-        if sync["light"] in ("yellow", "red"):
-            last = sync["last_success"]
-            said = f"{sync['name']} is {sync['light']}" + ("" if last else ", it has never succeeded")
-            since = datetime.fromisoformat(last["at"]) if last else None
-            needs.append(Need(f"light-{sync['light']}", said, since, f"/console/syncs/{sync['name']}"))
+            needs.append(Need("paused", stands(row) + f", {words.count(waiting)} waiting", row["since"], CONNECTIONS))
+    if blocked := (await visit.attention.now(visit.pool)).get("lanes", 0):
+        said = words.plural(blocked, "lane has", "lanes have")
+        needs.append(Need("held", f"{said} waited for over 15 minutes, though what it goes to flows", None, "/console/lanes"))
+    needs += [
+        Need("dead", said, None, f"/console/rejected?source={quote(source, safe='')}")
+        for source, said in spikes([dict(row) for row in await sources.day(visit.pool)])
+    ]
+    needs += [_late(sync) for sync in syncs if sync["light"] in ("yellow", "red")]
     candidates = [row for row in tokens if row["promoted_at"] is None]
     if candidates:
-        needs.append(
-            Need("retry", "Notion offers a verification token that waits to be promoted", candidates[0]["at"], "/console/connections")
-        )
+        needs.append(Need("retry", "Notion offers a verification token that waits to be promoted", candidates[0]["at"], CONNECTIONS))
     return needs
+
+
+def _late(sync: Mapping[str, Any]) -> Need:
+    last = sync["last_success"]
+    said = f"{sync['name']} is {sync['light']}" + ("" if last else ", it has never succeeded")
+    return Need(f"light-{sync['light']}", said, datetime.fromisoformat(last["at"]) if last else None, f"/console/syncs/{sync['name']}")
+
+
+def spikes(day: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Sources of which far more was rejected in the last hour than in the usual one, with the words for it. Pure."""
+    for source in dict.fromkeys(row["source"] for row in day):
+        turned = [row for row in day if row["source"] == source and row["outcome"] not in ("accepted", "duplicate")]
+        now = sum(row["last_hour"] for row in turned)
+        usual = (sum(row["seen"] for row in turned) - now) / 23
+        if now >= SPIKE_LEAST and now > SPIKE_TIMES * usual:
+            reason = max(turned, key=lambda row: int(row["last_hour"]))["outcome"].replace("_", " ")
+            yield source, f"{source}: {words.count(now)} webhooks rejected in the last hour, mostly {reason}; usual are {usual:.0f}"
 
 
 def stands(row: Record) -> str:
