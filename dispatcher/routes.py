@@ -8,6 +8,7 @@ from dispatcher.context import Context
 from dispatcher.handlers import (
     alerts,
     appointments,
+    connection_tests,
     ghl_appointments,
     ghl_contacts,
     ghl_install,
@@ -104,6 +105,9 @@ ROUTES: Mapping[str, Route] = {
     "appointment.confirmed": Route(appointments.confirmed, destination="ghl"),
     "appointment.cancelled": Route(appointments.cancelled, destination="ghl"),
     "appointment.completed": Route(appointments.completed, destination="ghl"),
+    f"{kinds.TEST}ghl": Route(connection_tests.test_ghl, destination="ghl"),
+    f"{kinds.TEST}notion": Route(connection_tests.test_notion, destination="notion"),
+    f"{kinds.TEST}phorest": Route(connection_tests.test_phorest, destination="phorest"),
     kinds.RESYNC: Route(resync.resync, destination="ghl"),
     **sync_routes(SYNCS),
 }

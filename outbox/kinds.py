@@ -71,6 +71,9 @@ RESYNC = "appointment.resync"  # the same payload, of which only the id counts: 
 
 CONTACT_CHANGED = "contact.changed"
 
+TEST = "connection.test."  # and the provider: a person asks whether a connection works
+TESTED = ("ghl", "notion", "phorest")
+
 
 class TagChange(BaseModel):
     """A contact's tags before and after."""

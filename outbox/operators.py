@@ -12,9 +12,11 @@ from typing import Any, TypeAlias
 
 import asyncpg
 
-from outbox import db
+from outbox import db, kinds
 from outbox.db import Connection, Pool, Record
 from outbox.errors import NotNow
+from outbox.event import Event
+from outbox.staging import stage
 from outbox.store import acts, audit, budgets, dead, destinations, events, notes, plans, routes
 from outbox.store.dead import Filter
 from outbox.store.plans import Act, State
@@ -50,6 +52,22 @@ async def run_now(where: Where, actor: Actor, event_id: int) -> None:
         if not await acts.run_now(connection, event_id):
             raise await _not_so(connection, event_id, RUN_NOW_RULE)
         await actor.note(connection, "run now", target=event_id)
+
+
+async def test(where: Where, actor: Actor, destination: str) -> int:
+    """One harmless read call there, by whichever dispatcher takes it. Returns the event that shows its result. Raises NotNow."""
+    provider, _, account = destination.partition(":")
+    if provider not in kinds.TESTED or (account and provider != "ghl"):
+        raise NotNow(f"There is no test of {destination}.")
+    async with _transaction(where) as connection:
+        row = next((one for one in await destinations.every(connection) if one["name"] == destination), None)
+        if row is not None and row["state"] != "flowing":
+            raise NotNow(f"{destination} does not flow, so a test would only wait. Resume it first.")
+        payload = {"locationId": account} if account else {}
+        event = Event(f"{kinds.TEST}{provider}", payload, lane=f"test:{destination}", source="console")
+        event_id = int(await stage(connection, event))
+        await actor.note(connection, "test", target=destination, event=event_id)
+    return event_id
 
 
 async def bury(where: Where, actor: Actor, event_id: int, *, reason: str) -> None:

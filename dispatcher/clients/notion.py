@@ -35,6 +35,10 @@ class NotionClient:
         bulk._resolved = self._resolved
         return bulk
 
+    async def whoami(self) -> str:
+        """The id of the bot that the token belongs to."""
+        return str(member(await self._call("GET", "v1", "users", "me"), "id"))
+
     async def get_page(self, page_id: str) -> NotionPage:
         """The page with every value whole: one call, and one more for each value that came back cut at 25 references.
 

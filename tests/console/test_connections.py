@@ -102,3 +102,17 @@ def test_a_key_may_go_once_another_has_matched_and_it_has_not_for_days() -> None
     assert [name for name, key in keys.items() if key.may_go] == ["old"]
     assert [name for name, key in keys.items() if key.is_last] == ["new"]
     assert not judged(["only"], {"only": now - timedelta(days=90)}, now=now)[0].may_go
+
+
+async def test_a_test_is_audited_and_leads_to_where_its_answer_is_shown(postroom: Postroom) -> None:
+    async with operating(postroom) as visitor:
+        asked = await visitor.act("/console/connections/ghl:loc_1/test")
+        assert "A dispatcher asks ghl:loc_1" in await visitor.page(asked.headers["location"])
+        assert "There is no test of smtp" in await visitor.page((await visitor.act("/console/connections/smtp/test")).headers["location"])
+    async with looking(postroom) as visitor:
+        assert (await visitor.act("/console/connections/notion/test")).status_code == 403
+    event = await postroom.rows("select id, kind, convert_from(payload, 'UTF8')::jsonb payload from outbox.events")
+    assert [(row["kind"], row["payload"]) for row in event] == [("connection.test.ghl", '{"locationId": "loc_1"}')]
+    audited = await postroom.rows("select target, result from outbox.audit where what = 'test'")
+    assert audited[0]["target"] == "ghl:loc_1"
+    assert str(event[0]["id"]) in str(audited[0]["result"])

@@ -30,6 +30,7 @@ DATABASE_ID = "bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb"
 SINCE = datetime(2026, 10, 5, 8, 59, tzinfo=UTC)
 
 CALLS: dict[str, tuple[Callable[[NotionClient], Awaitable[object]], set[str]]] = {
+    "whoami": (lambda notion: notion.whoami(), {"GET /v1/users/me"}),
     "get_page": (
         lambda notion: notion.get_page(PAGE_ID),
         {"GET /v1/pages/{page_id}", "GET /v1/pages/{page_id}/properties/{property_id}"},
@@ -85,6 +86,7 @@ def answer_everything() -> None:
     """Answers that fit every call, with a relation that came back cut."""
     respx.get(url__regex=r"/v1/pages/[^/]+/properties/").respond(200, json=listed({"type": "relation", "relation": {"id": "r0"}}))
     respx.get(url__regex=r"/v1/pages/[^/]+$").respond(200, json=page(Household=cut_relation()))
+    respx.get(url__regex=r"/v1/users/me$").respond(200, json={"object": "user", "id": PAGE_ID, "type": "bot"})
     respx.get(url__regex=r"/v1/blocks/").respond(200, json=listed(block("b1", "hello")))
     respx.post(url__regex=r"/query$").respond(200, json=listed(page()))
     respx.get(url__regex=r"/v1/data_sources/").respond(200, json={"id": SOURCE_ID, "properties": {}})

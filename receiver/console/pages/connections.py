@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from outbox import db
+from outbox import db, kinds, operators
 from outbox.db import Record
 from outbox.errors import DatabaseUnavailable, NotNow
 from outbox.store import budgets, connections, destinations, handshakes, lanes, sources
@@ -78,6 +78,7 @@ async def read(visit: Visit) -> Mapping[str, Any]:
     return {
         "doors": doors,
         "safe_days": SAFE_DAYS,
+        "tested": kinds.TESTED,
         "ways": ways,
         "tokens": tokens,
         "candidates": [row for row in rows if row["promoted_at"] is None],
@@ -211,6 +212,14 @@ async def resume(visit: Visit, form: Form) -> Done:
     return Done(f"Resumed {name}. {words.plural(waiting, 'event flows', 'events flow')} again, at the rate of its budget.", to=PATH)
 
 
+async def test(visit: Visit, form: Form) -> Done:
+    """One harmless read call by a dispatcher; its event shows the result, and when it came."""
+    name = _name(visit)
+    event_id = await operators.test(visit.pool, visit.actor, name)
+    said = f"A dispatcher asks {name} for something harmless. The answer, with its time, is shown here as soon as it is there."
+    return Done(said, to=f"/console/events/{event_id}")
+
+
 async def promote(visit: Visit, form: Form) -> Done:
     """A candidate becomes a token in use, here at once, elsewhere within seconds."""
     handshake_id = visit.part_id()
@@ -244,6 +253,7 @@ SITE = Pages(
     acts=(
         Act(PATH + "/{name}/pause", pause),
         Act(PATH + "/{name}/resume", resume),
+        Act(PATH + "/{name}/test", test),
         Act(PATH + "/handshakes/{id}/promote", promote),
     ),
 )
