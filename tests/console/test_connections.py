@@ -116,3 +116,14 @@ async def test_a_test_is_audited_and_leads_to_where_its_answer_is_shown(postroom
     audited = await postroom.rows("select target, result from outbox.audit where what = 'test'")
     assert audited[0]["target"] == "ghl:loc_1"
     assert str(event[0]["id"]) in str(audited[0]["result"])
+
+
+async def test_the_key_that_matched_before_keys_were_counted_is_not_said_to_be_new(postroom: Postroom) -> None:
+    async with operating(postroom) as visitor:
+        key = visitor.talk.desk.webhooks.doors["ghl"].source.describe().keys[0]
+        await postroom.pool.execute(
+            "insert into outbox.sources (name, accepted, last_accepted_at, last_fingerprint) values ('ghl', 1, now() - interval '2 h', $1)",
+            key,
+        )
+        page = await visitor.page("/console/connections")
+    assert "✓ matched last, 2 h ago" in page

@@ -97,6 +97,8 @@ async def _doors(visit: Visit) -> list[Door]:
         counted = Counter({one["outcome"]: one["seen"] for one in day if one["source"] == described.source}) + seen.outcomes
         accepted, duplicates = counted.pop("accepted", 0), counted.pop("duplicate", 0)
         known = {one["fingerprint"]: one["last_at"] for one in matched if one["source"] == described.source} | seen.keys
+        if row and row["last_fingerprint"] and row["last_accepted_at"]:  # of before keys were counted one by one
+            known.setdefault(row["last_fingerprint"], row["last_accepted_at"])
         light = "off" if not described.configured else "green" if at is not None else "yellow"
         keys = judged(described.keys, known, now=visit.now)
         reasons = tuple(counted.most_common())
