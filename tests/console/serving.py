@@ -8,16 +8,17 @@ from contextlib import asynccontextmanager
 import uvicorn
 
 from receiver.app import Receiver, create_app
+from receiver.config import ReceiverSettings
 from tests.receiver.running import sealer, settings
 
 
 @asynccontextmanager
-async def serving(dsn: str) -> AsyncIterator[tuple[str, Receiver]]:
+async def serving(dsn: str, own: ReceiverSettings | None = None) -> AsyncIterator[tuple[str, Receiver]]:
     """Its address and the app, until the block ends."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()  # who comes before the server is up waits
-        app = create_app(dsn, settings(), sealer=sealer())
+        app = create_app(dsn, own or settings(), sealer=sealer())
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="on"))
         running = asyncio.create_task(server.serve(sockets=[listening]))
         try:
