@@ -57,7 +57,7 @@ class Schedule:
                 for type_, default in sync.schedules.items():
                     await schedules.put(connection, sync.name, type_, default.cadence, catch_up=default.catch_up, now=now)
                 if sync.enrol is not None:
-                    await sync.enrol(self._services, connection, now)
+                    await sync.enrol(sync, self._services, connection, now)
                 if self._pulls_first and sync.first is not None:
                     await self._begin(connection, sync.name, sync.first)
         await syncs.retire(self._pool, list(self._table))

@@ -20,7 +20,9 @@ from dispatcher.clients.ghl_oauth import Granted, company_name, location_name
 from dispatcher.context import Context, Transaction
 from dispatcher.errors import Refused
 from dispatcher.outcome import Dead, Done, Outcome, Settled, Skipped
-from dispatcher.syncs.ghl_contacts import add_location, end_location
+from dispatcher.syncs import locations
+from dispatcher.syncs.ghl_contacts import GHL_CONTACTS
+from dispatcher.syncs.ghl_missed import GHL_MISSED
 from outbox.errors import ConfigError
 from outbox.event import Claimed, Event
 from outbox.store import connections
@@ -29,6 +31,7 @@ AGAIN = "send the person a new link: `postroom connect ghl`"
 WAITS = "installed at GHL, and waits for a consent: `postroom connect ghl`"
 UNINSTALLED = "the app was uninstalled at GHL"
 OWN_KEY = "installed at GHL; its events go with GHL_API_KEY"
+OWN_SYNCS = (GHL_CONTACTS, GHL_MISSED)  # those that each connected location has of its own
 
 
 class Code(BaseModel):
@@ -59,7 +62,7 @@ async def consented(event: Claimed, ctx: Context) -> Outcome | Settled:
         return Dead(f"GHL does not take the code: {problem.message}; {AGAIN}")
     async with ctx.transaction() as tx:
         name = await accounts.keep(tx.connection, granted, at=event.staged_at, label=code.label)
-        await _pull_contacts(tx, accounts, granted, event)
+        await _begin_syncs(tx, accounts, granted, event)
         if not granted.location_id and granted.company_id:
             await _ask_for_locations(tx, granted.company_id, granted.approved_locations)
         return await tx.settle(Done({"connected": name}))
@@ -83,7 +86,7 @@ async def location_wanted(event: Claimed, ctx: Context) -> Outcome | Settled:
     granted = await accounts.of_company(wanted.company_id, wanted.location_id)
     async with ctx.transaction() as tx:
         name = await accounts.keep(tx.connection, granted, at=event.staged_at)
-        await _pull_contacts(tx, accounts, granted, event)
+        await _begin_syncs(tx, accounts, granted, event)
         return await tx.settle(Done({"connected": name}))
 
 
@@ -125,7 +128,8 @@ async def uninstalled(event: Claimed, ctx: Context) -> Outcome | Settled:
             names = [company_name(company), *(str(row["destination"]) for row in of_company)]
         ended = [name for name in names if await connections.uninstall(tx.connection, name, at=at, why=UNINSTALLED)]
         for name in ended:
-            await end_location(tx.connection, name.partition(":")[2], why=UNINSTALLED)
+            for sync in OWN_SYNCS:
+                await locations.end(tx.connection, sync, name.partition(":")[2], why=UNINSTALLED)
         if not ended:
             return await tx.settle(Skipped("it was not connected, or was connected again since"))
         return await tx.settle(Done({"uninstalled": ended[:20], "connections": len(ended)}))
@@ -139,10 +143,11 @@ async def _ask_for_locations(tx: Transaction, company: str, approved: tuple[str,
     await tx.stage(Event("ghl.oauth.company", {"companyId": company}, lane=f"ghl:company:{company}", source="postroom"))
 
 
-async def _pull_contacts(tx: Transaction, accounts: GhlAccounts, granted: Granted, event: Claimed) -> None:
-    """A location with a consent has a sync of its own; the one that has our key has it already."""
+async def _begin_syncs(tx: Transaction, accounts: GhlAccounts, granted: Granted, event: Claimed) -> None:
+    """A location with a consent has syncs of its own; the one that has our key has them already."""
     if granted.location_id and accounts.destination_of(granted.location_id) != GHL:
-        await add_location(tx.connection, granted.location_id, now=event.staged_at)
+        for sync in OWN_SYNCS:
+            await locations.add(tx.connection, sync, granted.location_id, now=event.staged_at)
 
 
 async def _want(tx: Transaction, company: str, location: str) -> None:

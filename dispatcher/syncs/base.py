@@ -66,7 +66,7 @@ class Sync:
     off: Callable[["Services"], str | None] = always_on
     deadline_s: float = RUN_S
     is_per_account: bool = False
-    enrol: Callable[["Services", Connection, datetime], Awaitable[None]] | None = None
+    enrol: Callable[["Sync", "Services", Connection, datetime], Awaitable[None]] | None = None
     waits_for_tick: bool = False
 
     @property

@@ -10,19 +10,17 @@ The name alone is the sync of the location with a key; a location that is connec
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
-from zlib import crc32
 
 from dispatcher.clients.accounts import GHL
 from dispatcher.clients.ghl import ContactPage, GhlClient
-from dispatcher.clients.ghl_oauth import location_name
 from dispatcher.context import Services
 from dispatcher.handlers.ghl_contacts import contact_of, fetched, field_keys
+from dispatcher.syncs import locations
 from dispatcher.syncs.ahead import ahead
 from dispatcher.syncs.base import Default, NeedsPerson, RunType, Sync
 from dispatcher.syncs.run import Page, Run
 from outbox.cadence import Cron
-from outbox.db import Connection
-from outbox.store import connections, contacts, runs, schedules, syncs
+from outbox.store import contacts
 from outbox.store.contacts import Contact
 from outbox.store.ghl_appointments import How
 from outbox.store.runs import Category, What
@@ -122,39 +120,6 @@ async def _sweep(run: Run, ghl: GhlClient) -> None:
                     page.did(What.DELETED, contact_id)
 
 
-async def add_location(connection: Connection, location_id: str, *, now: datetime) -> None:
-    """In the caller's transaction: a connected location has its own sync, which begins at once. Known already, it goes on as it was."""
-    name, minute = name_of(location_id), crc32(location_id.encode()) % 60  # not all of them in the same minute
-    await syncs.register(connection, name, destination=location_name(location_id), types=TYPES, off=None)
-    for type_, default in _at_minute(minute).items():
-        await schedules.put(connection, name, type_, default.cadence, catch_up=default.catch_up, now=now)
-    await runs.ask_first(connection, name, RunType.INCREMENTAL)
-
-
-async def end_location(connection: Connection, location_id: str, *, why: str) -> None:
-    """In the caller's transaction: the location's sync is off. What was pulled stays."""
-    if await syncs.one(connection, name_of(location_id)) is not None:
-        await syncs.register(connection, name_of(location_id), destination=location_name(location_id), types=TYPES, off=why)
-
-
-async def enrol(services: Services, connection: Connection, now: datetime) -> None:
-    """Locations that were connected before they had a sync each."""
-    accounts = services.accounts
-    for row in await connections.every(connection):
-        is_location = row["provider"] == GHL and row["state"] == "active" and row["destination"] == location_name(row["account"])
-        if accounts is not None and is_location and accounts.destination_of(row["account"]) != GHL:
-            await add_location(connection, row["account"], now=now)
-
-
-def name_of(location_id: str) -> str:
-    """The name of a connected location's sync."""
-    return f"{NAME}:{location_id}"
-
-
-def _at_minute(minute: int) -> dict[str, Default]:
-    return {RunType.INCREMENTAL: Default(Cron(f"{minute} * * * *")), RunType.FULL: Default(Cron(f"{minute} 2 * * *"), CatchUp.SKIP)}
-
-
 def off(services: Services) -> str | None:
     """Why nothing can be asked of GHL; None: it can."""
     if services.has("ghl"):
@@ -164,4 +129,12 @@ def off(services: Services) -> str | None:
     return f"{' and '.join(missing) or 'GHL_API_KEY'} {'are' if len(missing) > 1 else 'is'} missing"
 
 
-GHL_CONTACTS: Final = Sync(name=NAME, run=pull, types=TYPES, destination=GHL, schedules=_at_minute(0), off=off, enrol=enrol)
+GHL_CONTACTS: Final = Sync(
+    name=NAME,
+    run=pull,
+    types=TYPES,
+    destination=GHL,
+    schedules={RunType.INCREMENTAL: Default(Cron("0 * * * *")), RunType.FULL: Default(Cron("0 2 * * *"), CatchUp.SKIP)},
+    off=off,
+    enrol=locations.enrol,
+)

@@ -3,7 +3,8 @@
 A change counts once webhooks have had their time (DELAY). It was missed if what we have is older, differs, and nothing of the same lane
 waits here: an event of source `ghl-found` then goes the way of every webhook. Of appointments GHL has no list of what changed, so each
 calendar's are read from a week ago to three months ahead; one of ours that stands there no more is asked for, too.
-Contacts that were deleted are the nightly sweep's (ghl-contacts).
+Contacts that were deleted are the nightly sweep's (ghl-contacts). As that, it is the sync of the location with a key; a location that is
+connected by consent has its own, `ghl-missed:<location>`.
 """
 
 import json
@@ -17,6 +18,7 @@ from dispatcher.clients.ghl import GhlClient
 from dispatcher.clients.ghl_models import GhlAppointment
 from dispatcher.handlers import ghl_appointments, ghl_contacts
 from dispatcher.handlers.ghl_contacts import contact_of, field_keys
+from dispatcher.syncs import locations
 from dispatcher.syncs.base import Default, RunType, Sync
 from dispatcher.syncs.ghl_contacts import BEGINNING, off
 from dispatcher.syncs.run import Page, Run
@@ -128,5 +130,6 @@ GHL_MISSED: Final = Sync(
     # Before the hourly pull of contacts: what that has brought, nobody can find missed any more.
     schedules={RunType.INCREMENTAL: Default(Cron("55 * * * *"))},
     off=off,
+    enrol=locations.enrol,
     waits_for_tick=True,  # before the first pull of contacts everything would count as missed
 )

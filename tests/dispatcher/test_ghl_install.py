@@ -14,7 +14,9 @@ from dispatcher.clients import accounts, oauth
 from dispatcher.routes import ROUTES
 from dispatcher.schedule import Schedule
 from dispatcher.service import Dispatcher, Stop
-from dispatcher.syncs import ghl_contacts
+from dispatcher.syncs import ghl_missed, locations
+from dispatcher.syncs.ghl_contacts import GHL_CONTACTS
+from dispatcher.syncs.ghl_missed import GHL_MISSED
 from dispatcher.syncs.table import SYNCS
 from outbox import Event
 from outbox.store import destinations
@@ -24,6 +26,7 @@ from simulators.samples import DEMO_COMPANY_ID, DEMO_LOCATION_ID
 from tests.dispatcher.connecting import BACK, CORK, DUBLIN, NOTED, SEALER, World, note, world
 from tests.dispatcher.handling import fate, is_over
 from tests.dispatcher.running import eventually, stage_all
+from tests.dispatcher.syncing import asked
 
 
 @pytest.fixture
@@ -320,7 +323,7 @@ async def test_messages_that_name_nobody_are_skipped(at: World) -> None:
 
 async def test_a_connected_location_has_a_sync_of_its_own_that_begins_at_once_and_ends_with_the_app(at: World) -> None:
     contact = at.ghl.put_contact(locationId=CORK, firstName="Ada")
-    name = ghl_contacts.name_of(CORK)
+    name = locations.name_of(GHL_CONTACTS, CORK)
     async with at.services() as shared:
         stop = Stop()
         task = asyncio.create_task(Dispatcher(at.postroom.dsn, shared, ROUTES).run(stop))
@@ -340,6 +343,29 @@ async def test_a_connected_location_has_a_sync_of_its_own_that_begins_at_once_an
     [standing] = await at.postroom.rows("select destination, off from outbox.syncs where name = $1", name)
     assert standing == {"destination": f"ghl:{CORK}", "off": "the app was uninstalled at GHL"}
     assert await at.postroom.value("select count(*) from outbox.schedules where sync = $1", name) == 2
+    assert await at.postroom.value("select off from outbox.syncs where name = $1", locations.name_of(GHL_MISSED, CORK)) == standing["off"]
+
+
+async def test_what_no_webhook_announced_of_a_connected_location_is_found_and_brought_by_that_locations_token(
+    at: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ghl_missed, "DELAY", timedelta(0))
+    only = {GHL_MISSED.name: GHL_MISSED}  # the pull of contacts would bring it first
+    await at.connect(CORK)
+    at.ghl.put_contact("c1", locationId=CORK, firstName="Ada")
+    at.ghl.put_contact("d1", locationId=DUBLIN, firstName="Eve")
+    async with at.services() as shared:
+        await Schedule(shared, only).register()
+        run_id = await asked(at.postroom, locations.name_of(GHL_MISSED, CORK))
+        stop = Stop()
+        task = asyncio.create_task(Dispatcher(at.postroom.dsn, shared, ROUTES, syncs=only).run(stop))
+        await eventually(is_over(at.postroom, run_id), within_s=20)
+        stop.ask()
+        await asyncio.wait_for(task, 40)
+    rows = await at.postroom.rows(
+        "select kind, convert_from(payload, 'UTF8')::jsonb ->> 'locationId' location from outbox.events where source = 'ghl-found'"
+    )
+    assert [(row["kind"], row["location"]) for row in rows] == [("ghl.ContactUpdate", CORK)]
 
 
 async def test_locations_that_were_connected_before_get_their_sync_when_a_dispatcher_begins_and_the_one_with_a_key_does_not(
@@ -350,6 +376,6 @@ async def test_locations_that_were_connected_before_get_their_sync_when_a_dispat
     async with at.services(at.with_key()) as shared:
         await Schedule(shared, SYNCS).register()
         await Schedule(shared, SYNCS).register()
-    names = await at.postroom.rows("select name from outbox.syncs where name like 'ghl-contacts%' order by 1")
-    assert [row["name"] for row in names] == ["ghl-contacts", f"ghl-contacts:{CORK}"]
+    names = await at.postroom.rows("select name from outbox.syncs where name like 'ghl-%' order by 1")
+    assert [row["name"] for row in names] == ["ghl-contacts", f"ghl-contacts:{CORK}", "ghl-missed", f"ghl-missed:{CORK}"]
     assert await at.postroom.value("select count(*) from outbox.runs") == 1
