@@ -79,11 +79,14 @@ class Proxy:
             self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
             self.port = self._server.sockets[0].getsockname()[1]
 
-    def cut(self) -> None:
+    async def cut(self) -> None:
         """All connections are reset, and new ones are refused until `mend`."""
         if self._server is not None:
-            self._server.close()
-            self._server = None
+            server, self._server = self._server, None
+            for listening in server.sockets:
+                asyncio.get_running_loop().remove_reader(listening.fileno())
+            await asyncio.sleep(0.01)  # what was just accepted becomes a connection first: asyncio would lose it, open
+            server.close()
         self.drop()
 
     def drop(self) -> None:
@@ -138,7 +141,7 @@ class Proxy:
 
     async def close(self) -> None:
         """For good."""
-        self.cut()
+        await self.cut()
         while tasks := list(self._tasks):
             for task in tasks:
                 task.cancel()
