@@ -21,7 +21,7 @@ def pages(served: Served) -> dict[str, str]:
         f"events/{all_.done}": "create-note",
         "events/again": "eplay",
         "dead": "phone is invalid",
-        f"dead/{all_.group}": "4 dead, 4 lanes",
+        f"dead/{all_.group}": "Correct the data, then retry",
         "lanes": HELD_LANE,
         f"lanes/one?lane={lane}": "2 behind it",
         "syncs": SWEEPING,
