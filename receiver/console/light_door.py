@@ -21,7 +21,7 @@ from outbox.errors import DatabaseUnavailable
 from outbox.health import Health, judge
 from outbox.light import Light
 from outbox.log import get_logger
-from outbox.store import events, standing
+from outbox.store import events, google_users, standing
 from receiver.console import words
 from receiver.console.asking import desk_of
 from receiver.console.page import no_such
@@ -32,6 +32,7 @@ log = get_logger(__name__)
 REMEMBERED_S: Final = 5.0
 READ_WITHIN_S: Final = 3.0
 AGAIN_S: Final = 30
+OF_USERS: Final = f"{google_users.SYNC}:"  # who has one of these is nobody's business
 AWAY: Final = (Light.RED, "does not answer")
 _COLOURS: Final = {
     Health.HEALTHY: (Light.GREEN, "all well"),
@@ -42,7 +43,7 @@ _COLOURS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Lights:
-    """The whole, and each sync: a colour and its words."""
+    """The whole, and each sync but those of users: a colour and its words."""
 
     whole: tuple[Light, str]
     syncs: dict[str, tuple[Light, str]]
@@ -92,8 +93,9 @@ class LightDoor:
 
 async def _read(pool: Pool) -> Lights:
     now = await events.clock(pool)
-    syncs = {one["name"]: (Light(one["light"]), _since(one["last_success"], now)) for one in await sync_facts.every(pool)}
-    return Lights(_COLOURS[judge(await standing.look(pool)).status], syncs)
+    every = await sync_facts.every(pool)
+    told = {one["name"]: (Light(one["light"]), _since(one["last_success"], now)) for one in every if not one["name"].startswith(OF_USERS)}
+    return Lights(_COLOURS[judge(await standing.look(pool, syncs=every)).status], told)
 
 
 def _since(last: dict[str, str] | None, now: datetime) -> str:

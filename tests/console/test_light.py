@@ -47,6 +47,13 @@ async def test_the_light_of_a_sync_leads_to_it_and_an_unknown_one_is_not_there(p
     assert unknown.status_code == 404
 
 
+async def test_a_stranger_does_not_learn_which_users_there_are(postroom: Postroom) -> None:
+    await postroom.pool.execute("insert into outbox.syncs (name, types) values ('google-contacts:ada', '{full}')")
+    async with visiting(postroom, settings(embed_origins=APP)) as visitor:
+        answer = await visitor.get("/console/light?sync=google-contacts:ada")
+    assert answer.status_code == 404
+
+
 async def test_without_a_database_the_light_is_red_and_does_not_wait() -> None:
     async with visiting(UNUSED_DSN, settings(embed_origins=APP)) as visitor:
         answer = await visitor.get("/console/light?sync=ghl-contacts")
