@@ -96,10 +96,11 @@ async def places(postroom: Postroom, event_id: int) -> list[str]:
 
 
 async def outcomes(postroom: Postroom, event_id: int) -> str:
-    """The outcomes of an event's attempts in the order of their writing, as one word."""
+    """The outcomes of an event's attempts in the order of their writing, as one word: by xid, since two sessions write to two pages."""
     return str(
         await postroom.value(
-            "select coalesce(string_agg(outcome::text, '' order by ctid), '') from outbox.attempts where event_id = $1", event_id
+            "select coalesce(string_agg(outcome::text, '' order by xmin::text::bigint, ctid), '') from outbox.attempts where event_id = $1",
+            event_id,
         )
     )
 
