@@ -5,7 +5,7 @@ Each entry is committed before its writer goes on (P6); a commit for each alone 
 
 import asyncio
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from outbox.db import Pool
 from outbox.errors import DatabaseUnavailable, OwnershipLost
@@ -34,9 +34,7 @@ class Journal:
         fate = asyncio.get_running_loop().create_future()
         self._waiting.append((entry, fate))
         if len(self._flights) < FLIGHTS:
-            flight = asyncio.create_task(self._fly(), name="journal")
-            self._flights.add(flight)
-            flight.add_done_callback(self._flights.discard)
+            self._flights.add(asyncio.create_task(self._fly(), name="journal"))
         match await fate:
             case Fate.LOST:
                 event = entry.event
@@ -47,11 +45,14 @@ class Journal:
 
     async def _fly(self) -> None:
         """Until nothing waits."""
-        while self._waiting:
-            batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
-            # In the order of their lanes: two statements that lock the same rows in different orders would wait for each other.
-            batch = sorted((one for one in batch if not one[1].done()), key=_lane)
-            await self._write(batch)
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
+                # In the order of their lanes: two statements that lock the same rows in different orders would wait for each other.
+                batch = sorted((one for one in batch if not one[1].done()), key=_lane)
+                await self._write(batch)
+        finally:  # in the same step as the last look at what waits: a callback comes later, and who writes before it would wait for nobody
+            self._flights.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
     async def _write(self, batch: Sequence[Waiting]) -> None:
         try:

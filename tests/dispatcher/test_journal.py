@@ -81,3 +81,31 @@ async def test_all_who_wait_learn_that_the_database_is_away(postroom: Postroom, 
             problems = await asyncio.gather(*(journal.write(Entry(event, me.id, "note", "i")) for event in held), return_exceptions=True)
         assert [type(problem) for problem in problems] == [DatabaseUnavailable] * 2
         assert await journal.write(Entry(held[0], me.id, "note", "i"))
+
+
+async def test_an_entry_that_comes_as_both_flights_land_is_written_too(postroom: Postroom, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its writer goes on in the very moment in which the last ones end; nobody else writes any more."""
+    landing = asyncio.Event()
+    real = steps.write
+
+    async def write(pool: Pool, entries: list[Entry]) -> list[Fate]:
+        fates = await real(pool, entries)
+        await landing.wait()
+        return fates
+
+    async def two_entries(journal: Journal, event: Claimed, me: int) -> bool:
+        return await journal.write(Entry(event, me, "note", "d")) and await journal.write(Entry(event, me, "email", "i"))
+
+    await put(postroom, None, FLIGHTS)
+    async with worker(postroom) as me:
+        monkeypatch.setattr(steps, "write", write)
+        first, *others = await me.claim()
+        journal = Journal(postroom.pool)
+        writes = [asyncio.create_task(two_entries(journal, first, me.id))]
+        for event in others:
+            await asyncio.sleep(0.2)  # each its own flight
+            writes.append(asyncio.create_task(journal.write(Entry(event, me.id, "note", "d"))))
+        await asyncio.sleep(0.2)
+        landing.set()
+        async with asyncio.timeout(10):
+            assert all(await asyncio.gather(*writes))
