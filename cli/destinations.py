@@ -113,7 +113,7 @@ async def standings(pool: Pool) -> list[dict[str, Any]]:
     held = await lanes.held(pool)
     found: list[dict[str, Any]] = []
     for name in sorted({*KNOWN, *rows, *held}):
-        row, (waiting, oldest) = rows.get(name), held.get(name, (0, None))
+        row, (waiting, oldest, _) = rows.get(name), held.get(name, lanes.NONE_HELD)
         found.append(
             {
                 "name": name,

@@ -32,7 +32,7 @@ RELEASE_S = 0.2
 GATHER_S = 0.02
 FIRST_PORTION = 50
 LARGEST_PORTION = 1000
-LIVE = 0
+LIVE, BULK = 0, 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,8 @@ class Destinations:
         self._given_up: list[tuple[str, int]] = []
         self._changes = 0
         self._running: Counter[str] = Counter()
+        self._running_bulk: Counter[str] = Counter()
+        self._bulk_waits: set[str] = set()
         self._portion: dict[str, int] = {}
         self._holding: set[str] = set()
         self._roomy: set[str] = set()  # of these a handler ended
@@ -64,14 +66,28 @@ class Destinations:
         self._rng = random.Random()  # noqa: S311 -- jitter, not secrecy
 
     def enter(self, name: str, *, urgency: int) -> bool:
-        """Whether a handler may start now; if so it is counted until leave(). Bulk work leaves a quarter of the room to live work."""
-        limit = self._limit if urgency == LIVE else self._bulk_limit
-        if name in self._stopped or self._running[name] >= limit or not self._is_set_up(name):
+        """Whether a handler may start now; if so it is counted until leave().
+
+        Bulk work leaves a quarter of the room to live work, which leaves one place to bulk work that is held.
+        """
+        if name in self._stopped or self._running[name] >= self._room_for(name, urgency) or not self._is_set_up(name):
             return False
-        self._running[name] += 1
+        self._count(name, urgency, 1)
         return True
 
-    async def probe(self, name: str, event_id: int) -> bool:
+    def _room_for(self, name: str, urgency: int) -> int:
+        """How many handlers may run, of either urgency, so that one more of this urgency may start."""
+        bulk_is_next = name in self._bulk_waits and not self._running_bulk[name]
+        if urgency == LIVE:
+            return max(1, self._limit - bulk_is_next)
+        return self._limit if bulk_is_next else self._bulk_limit
+
+    def _count(self, name: str, urgency: int, change: int) -> None:
+        self._running[name] += change
+        if urgency != LIVE:
+            self._running_bulk[name] += change
+
+    async def probe(self, name: str, event_id: int, *, urgency: int) -> bool:
         """Whether this event may be the one that tries first; if so it is counted until leave()."""
         standing = self._stopped.get(name)
         if standing is None or standing.probe_due is None or time.monotonic() < standing.probe_due or not self._is_set_up(name):
@@ -81,13 +97,13 @@ class Destinations:
         self._probing[name] = self._probed[name] = event_id
         failures = breaker.OPENS_AFTER - 1 + standing.opened
         self._breakers[name] = Breaker(Phase.PROBING, failures, _now())
-        self._running[name] += 1
+        self._count(name, urgency, 1)
         log.info("one event probes a destination", destination=name, event_id=event_id)
         return True
 
-    def leave(self, name: str, event_id: int) -> None:
+    def leave(self, name: str, event_id: int, *, urgency: int) -> None:
         """The handler ended. A probe that said nothing about its destination gives its right to the next."""
-        self._running[name] -= 1
+        self._count(name, urgency, -1)
         if name in self._holding and name not in self._stopped:
             self._roomy.add(name)
             self._room.set()
@@ -187,6 +203,7 @@ class Destinations:
         """Held events of flowing destinations become due in growing portions; of an open one whose probe is due, one event."""
         held = await lanes.held(self._pool)
         self._holding = set(held)
+        self._bulk_waits = {name for name, waits in held.items() if waits.bulk}
         for name in self._portion.keys() - held.keys():
             del self._portion[name]
         for name in held:
@@ -204,14 +221,13 @@ class Destinations:
                 self._freed()
 
     async def _let_flow(self, name: str) -> int:
-        """Twice as many as there is room for, so that it fills up; bulk work only into its own part of the room."""
+        """Twice as many as there is room for, so that it fills up; of bulk work also the one whose place live work leaves free."""
         portion = self._portion.get(name, FIRST_PORTION)
         self._portion[name] = min(LARGEST_PORTION, portion * 2)
-        running = self._running[name]
-        live = min(portion, 2 * (self._limit - running))
-        released = await lanes.release_held(self._pool, name, limit=live, live_only=True) if live > 0 else 0
-        bulk = min(portion, 2 * (self._bulk_limit - running)) - released
-        return released + (await lanes.release_held(self._pool, name, limit=bulk) if bulk > 0 else 0)
+        live, bulk = (min(portion, 2 * (self._room_for(name, urgency) - self._running[name])) for urgency in (LIVE, BULK))
+        released = await lanes.release_held(self._pool, name, limit=live, urgency=LIVE) if live > 0 else 0
+        bulk = max(bulk - released, min(bulk, 1) if not self._running_bulk[name] else 0)
+        return released + (await lanes.release_held(self._pool, name, limit=bulk, urgency=BULK) if bulk > 0 else 0)
 
 
 def _now() -> datetime:

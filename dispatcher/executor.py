@@ -46,7 +46,7 @@ class Executor:
         try:
             if name is not None:
                 entered = self._destinations.enter(name, urgency=running.event.urgency) or await self._destinations.probe(
-                    name, running.event.id
+                    name, running.event.id, urgency=running.event.urgency
                 )
                 if not entered:
                     return self._hold(running, name)
@@ -69,7 +69,7 @@ class Executor:
             return await self._failure(running, problem)
         finally:
             if entered and name is not None:
-                self._destinations.leave(name, running.event.id)
+                self._destinations.leave(name, running.event.id, urgency=running.event.urgency)
 
     async def _failure(self, running: Running, problem: BaseException) -> End | Wait | Burial | None:
         """What an exception of a handler costs its event."""

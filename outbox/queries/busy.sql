@@ -150,11 +150,11 @@ select true from outbox.busy where lane = $1 and event_id = $2 and owner = $3 an
 update outbox.busy set failures = 0, crashes = 0 where lane = $1 and event_id = $2 and owner = $3 and attempt = $4 returning true
 
 -- name: release_held
--- busy, held -> due now: the $2 oldest that wait for destination $1, live ones first; $3 0: live ones only.
+-- busy, held -> due now: the $2 oldest that wait for destination $1, live ones first, of urgencies $3 to $4.
 -- The rows are there: their conflict finds each by its key, whatever the settings and statistics of the connection, where a join would be
 -- turned round and compare all that is held with each of them. Materialized, or a nested loop asks for the next $2 again and again.
 with oldest as materialized (
-  select lane, event_id, urgency, attempt from outbox.busy where owner is null and due_at = 'infinity' and why = $1 and urgency <= $3
+  select lane, event_id, urgency, attempt from outbox.busy where owner is null and due_at = 'infinity' and why = $1 and urgency between $3 and $4
   order by urgency, event_id limit $2 for update skip locked)
 insert into outbox.busy as b (lane, event_id, urgency, attempt, due_at)
 select lane, event_id, urgency, attempt, now() from oldest
@@ -175,8 +175,8 @@ where lane in (select lane from (
 returning event_id
 
 -- name: held
--- read only: how many wait for each destination.
-select why, count(*)::int waiting, min(event_id) oldest from outbox.busy where owner is null and due_at = 'infinity' group by why
+-- read only: how many wait for each destination, and whether bulk work is among them.
+select why, count(*)::int waiting, min(event_id) oldest, bool_or(urgency > 0) bulk from outbox.busy where owner is null and due_at = 'infinity' group by why
 
 -- name: bury_poison
 -- busy of dead workers -> dead: what was at work each time its process died, the third time.

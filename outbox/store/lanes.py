@@ -6,6 +6,7 @@ Sent twice, the second changes nothing, so an unknown commit result is answered 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from outbox import db
 from outbox.db import Connection, Pool, Record
@@ -62,6 +63,17 @@ class Burial:
     took_ms: int
     fingerprint: str
     reason: str
+
+
+class Held(NamedTuple):
+    """What waits for one destination: how many, the oldest's id, whether bulk work is among them."""
+
+    waiting: int
+    oldest: int | None
+    bulk: bool
+
+
+NONE_HELD = Held(0, None, False)
 
 
 async def claim(connection: Connection, *, worker: int, limit: int, cursor: int, urgency: int, timeout_s: float = 5) -> Looked:
@@ -205,9 +217,10 @@ async def progressed(connection: Connection, event: Claimed, *, worker: int) -> 
     return await db.fetchval(connection, B["progress"], event.lane_key, event.id, worker, event.attempt) is not None
 
 
-async def release_held(connection: Connection | Pool, destination: str, *, limit: int, live_only: bool = False) -> int:
-    """The oldest that wait for a destination become due, live ones first. Returns how many."""
-    return len(await db.fetch(connection, B["release_held"], held_for(destination), limit, 0 if live_only else 1))
+async def release_held(connection: Connection | Pool, destination: str, *, limit: int, urgency: int | None = None) -> int:
+    """The oldest that wait for a destination become due, live ones first, or of one urgency only. Returns how many."""
+    least, most = (0, 1) if urgency is None else (urgency, urgency)
+    return len(await db.fetch(connection, B["release_held"], held_for(destination), limit, least, most))
 
 
 async def release_probe(connection: Connection | Pool, destination: str, *, after: int) -> int:
@@ -215,9 +228,10 @@ async def release_probe(connection: Connection | Pool, destination: str, *, afte
     return len(await db.fetch(connection, B["release_probe"], held_for(destination), after))
 
 
-async def held(connection: Connection | Pool) -> dict[str, tuple[int, int]]:
-    """How many wait for each destination, and the oldest's id."""
-    return {row["why"].removeprefix(HELD): (row["waiting"], row["oldest"]) for row in await db.fetch(connection, B["held"])}
+async def held(connection: Connection | Pool) -> dict[str, Held]:
+    """What waits for each destination; one that nothing waits for is left out."""
+    found = await db.fetch(connection, B["held"])
+    return {row["why"].removeprefix(HELD): Held(row["waiting"], row["oldest"], row["bulk"]) for row in found}
 
 
 async def blocked(connection: Connection | Pool, *, above: int = 0, limit: int = 50, waiting_only: bool = True) -> list[Record]:

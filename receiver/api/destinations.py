@@ -81,7 +81,7 @@ async def list_destinations(call: Call[NoQuery, NoBody]) -> Answer:
     held = await lanes.held(call.desk.pool)
     listed = []
     for name in sorted({*USUAL, *rows, *held}):
-        row, (waiting, oldest) = rows.get(name), held.get(name, (0, None))
+        row, (waiting, oldest, _) = rows.get(name), held.get(name, lanes.NONE_HELD)
         listed.append(
             Destination(
                 name=name,

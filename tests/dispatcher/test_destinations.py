@@ -93,6 +93,26 @@ async def test_a_backlog_of_held_bulk_events_delays_no_live_event(postroom: Post
         await eventually(is_over(postroom, *old))
 
 
+async def test_a_backlog_of_held_live_events_leaves_one_place_to_bulk_events(postroom: Postroom) -> None:
+    order: list[int] = []
+
+    async def handler(event: Claimed, ctx: Context) -> Outcome:
+        order.append(event.id)
+        await asyncio.sleep(0.01)
+        return Done()
+
+    await store.pause(postroom.pool, "crm", why="for now", by="ana")
+    settings = DispatcherSettings(concurrency=100, destination_concurrency=4)
+    live = await stage_all(postroom, *(Event("test.crm", {}) for _ in range(400)))
+    bulk = await stage_all(postroom, Event("test.crm", {}))
+    await postroom.pool.execute("update outbox.pending set urgency = 1 where event_id = $1", bulk[0])
+    async with dispatching(postroom.dsn, {"test.crm": Route(handler, destination="crm")}, settings=settings):
+        await eventually(has(postroom, ALL_HELD, 401), within_s=20)
+        await store.resume(postroom.pool, "crm", by="ana")
+        await eventually(is_over(postroom, *live, *bulk), within_s=30)
+    assert order.index(bulk[0]) < 100
+
+
 async def test_bulk_events_that_find_no_room_are_left_in_peace(postroom: Postroom) -> None:
     """A place is free, but it is for live events: letting bulk ones go would only bring them back."""
     bulk = Blocking.new()

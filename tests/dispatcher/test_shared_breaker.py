@@ -28,7 +28,7 @@ async def open_it(seen: Destinations, *, times: int = 5) -> list[bool]:
     for event_id in range(times):
         assert seen.enter("crm", urgency=0)
         stopped.append(await seen.failed("crm", event_id, down()))
-        seen.leave("crm", event_id)
+        seen.leave("crm", event_id, urgency=0)
     return stopped
 
 
@@ -81,20 +81,22 @@ async def test_many_failures_at_one_moment_open_it_once(postroom: Postroom) -> N
 async def test_only_one_event_probes_at_a_time_whoever_asks(postroom: Postroom) -> None:
     one, other = view(postroom), view(postroom)
     await open_it(one)
-    assert not await one.probe("crm", 1)  # not yet due
+    assert not await one.probe("crm", 1, urgency=0)  # not yet due
     await postroom.pool.execute(PROBE_NOW)
     await one.refresh()
     await other.refresh()
-    probes = await asyncio.gather(one.probe("crm", 1), other.probe("crm", 2), one.probe("crm", 3), other.probe("crm", 4))
+    probes = await asyncio.gather(
+        *(who.probe("crm", event_id, urgency=0) for who, event_id in ((one, 1), (other, 2), (one, 3), (other, 4)))
+    )
     assert sum(probes) == 1
     assert not one.enter("crm", urgency=0)
 
 
 async def test_a_probe_that_is_answered_lets_it_flow_for_all(postroom: Postroom) -> None:
     one, other = await both_due(postroom)
-    assert await one.probe("crm", 1)
+    assert await one.probe("crm", 1, urgency=0)
     await one.answered("crm", 1)
-    one.leave("crm", 1)
+    one.leave("crm", 1, urgency=0)
     assert one.enter("crm", urgency=0)
     await other.refresh()
     assert other.enter("crm", urgency=0)
@@ -108,9 +110,9 @@ async def test_a_probe_that_fails_reopens_it_for_longer_each_time_up_to_a_minute
     for event_id in range(10, 16):
         await postroom.pool.execute(PROBE_NOW)
         await seen.refresh()
-        assert await seen.probe("crm", event_id)
+        assert await seen.probe("crm", event_id, urgency=0)
         assert await seen.failed("crm", event_id, down())
-        seen.leave("crm", event_id)
+        seen.leave("crm", event_id, urgency=0)
         waits.append((await row(postroom))["until_s"])
     for wait_s, least_s in zip(waits, (5, 10, 20, 40, 60, 60, 60), strict=True):
         assert least_s - 1 < wait_s <= least_s * 1.3
@@ -119,26 +121,26 @@ async def test_a_probe_that_fails_reopens_it_for_longer_each_time_up_to_a_minute
 async def test_a_probe_that_said_nothing_gives_its_right_to_the_next(postroom: Postroom) -> None:
     """Its handler ended without a call: a bad payload, a deadline, a bug."""
     one, other = await both_due(postroom)
-    assert await one.probe("crm", 1)
-    one.leave("crm", 1)
+    assert await one.probe("crm", 1, urgency=0)
+    one.leave("crm", 1, urgency=0)
     await one.refresh()
     await other.refresh()
-    assert await other.probe("crm", 2)
+    assert await other.probe("crm", 2, urgency=0)
     assert (await row(postroom))["probe"] == 2
 
 
 async def test_a_probe_whose_process_died_is_given_up_after_a_while(postroom: Postroom) -> None:
     one, other = await both_due(postroom)
-    assert await one.probe("crm", 1)
+    assert await one.probe("crm", 1, urgency=0)
     await other.refresh()
-    assert not await other.probe("crm", 2)
+    assert not await other.probe("crm", 2, urgency=0)
     await postroom.pool.execute("update outbox.destinations set probe_at = now() - interval '2 min'")
-    assert await other.probe("crm", 2)
+    assert await other.probe("crm", 2, urgency=0)
 
 
 async def test_an_answer_that_was_under_way_when_it_stopped_does_not_decide_for_the_probe(postroom: Postroom) -> None:
     seen, _ = await both_due(postroom)
-    assert await seen.probe("crm", 10)
+    assert await seen.probe("crm", 10, urgency=0)
     await seen.answered("crm", 1)  # began before
     assert not seen.enter("crm", urgency=0)
     assert await seen.failed("crm", 10, down())
@@ -174,7 +176,7 @@ async def test_a_persons_pause_stands_against_the_breaker_and_is_never_probed(po
     await open_it(seen, times=5)
     await seen.refresh()
     assert (await row(postroom))["state"] == "paused"
-    assert not await seen.probe("crm", 1)
+    assert not await seen.probe("crm", 1, urgency=0)
     assert await store.resume(postroom.pool, "crm", by="ana")
     await seen.refresh()
     assert seen.enter("crm", urgency=0)

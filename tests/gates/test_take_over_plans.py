@@ -19,7 +19,7 @@ VALUES: Final = {
     ("busy", "release_orphans"): (),
     ("busy", "bury_poison"): (),
     ("busy", "orphan_owners"): (),
-    ("busy", "release_held"): ("held for ghl", BATCH, 1),
+    ("busy", "release_held"): ("held for ghl", BATCH, 0, 1),
     ("busy", "release_probe"): ("held for ghl", 0),
 }
 

@@ -69,7 +69,7 @@ async def test_a_held_event_waits_for_its_destination_and_the_hold_costs_no_atte
         assert (row["is_held"], row["why"], row["attempt"], row["failures"]) == (True, "held for ghl", 0, 0)
         assert await me.take_due() == []
         assert await lanes.next_due(me.connection) == (False, None)
-        assert await lanes.held(me.connection) == {"ghl": (1, event_id)}
+        assert await lanes.held(me.connection) == {"ghl": (1, event_id, False)}
         await check_invariants(postroom)
         assert await lanes.release_held(me.connection, "notion", limit=10) == 0
         assert await lanes.release_held(me.connection, "ghl", limit=10) == 1
@@ -85,7 +85,7 @@ async def test_held_events_are_released_in_portions_the_oldest_first(postroom: P
         await me.hold(*await me.claim())
         assert await lanes.release_held(me.connection, "ghl", limit=2) == 2
         assert {event.id for event in await me.take_due()} == set(ids[:2])
-        assert await lanes.held(me.connection) == {"ghl": (3, ids[2])}
+        assert await lanes.held(me.connection) == {"ghl": (3, ids[2], False)}
 
 
 async def test_a_buried_event_frees_its_lane_and_says_why_it_died(postroom: Postroom) -> None:

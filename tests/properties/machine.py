@@ -162,9 +162,9 @@ class EventLife(Walk):
         self.run(self.promotes(limit))
 
     @precondition(lambda self: self.model.held_for("ghl") or self.model.held_for("notion"))
-    @rule(destination=DESTINATION, limit=A_FEW, live_only=st.booleans())
-    def release(self, destination: str, limit: int, live_only: bool) -> None:
-        self.run(self.releases(destination, limit, live_only=live_only))
+    @rule(destination=DESTINATION, limit=A_FEW, urgency=st.sampled_from([None, 0, 1]))
+    def release(self, destination: str, limit: int, urgency: int | None) -> None:
+        self.run(self.releases(destination, limit, urgency=urgency))
 
     @precondition(lambda self: self.model.held_for("ghl") or self.model.held_for("notion"))
     @rule(destination=DESTINATION, after=staged)

@@ -288,8 +288,8 @@ class Walk(RuleBasedStateMachine):
         assert before - left <= due
         self.model.promote(before - left)
 
-    async def releases(self, destination: str, limit: int, *, live_only: bool = False) -> None:
-        held = [lane for lane in self.model.held_for(destination) if not live_only or self.model.busy[lane].urgency == 0]
+    async def releases(self, destination: str, limit: int, *, urgency: int | None = None) -> None:
+        held = [lane for lane in self.model.held_for(destination) if urgency in (None, self.model.busy[lane].urgency)]
         released = self.model.release(held[:limit])
-        assert await lanes.release_held(self.engine, destination, limit=limit, live_only=live_only) == released
+        assert await lanes.release_held(self.engine, destination, limit=limit, urgency=urgency) == released
         self.happened("released", released)

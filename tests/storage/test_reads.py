@@ -20,7 +20,7 @@ ENGINE = {
     "pending.promote_delayed": ("int", "500"),
     "pending.followers": ("bigint[], smallint[], int", "array[outbox.lane_of('fresh', 0)], array[0::smallint], 200"),
     "busy.take_due": ("bigint, int, bool", "{worker}, 50, true"),
-    "busy.release_held": ("text, int, int", "'held for ghl', 50, 1"),
+    "busy.release_held": ("text, int, int, int", "'held for ghl', 50, 0, 1"),
     "busy.release_probe": ("text, bigint", "'held for ghl', 0"),
     "busy.held": ("", ""),
 }

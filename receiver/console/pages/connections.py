@@ -130,7 +130,7 @@ async def _ways(visit: Visit) -> list[Way]:
     tokens = {row["destination"]: row["expires_at"] for row in await connections.every(visit.pool)}
     listed = []
     for name in sorted({*USUAL, *rows, *held, *tokens}):
-        row, (waiting, oldest) = rows.get(name), held.get(name, (0, None))
+        row, (waiting, oldest, _) = rows.get(name), held.get(name, lanes.NONE_HELD)
         state = row["state"] if row else "flowing"
         said = {
             "flowing": "flowing",
@@ -210,7 +210,7 @@ async def resume(visit: Visit, form: Form) -> Done:
         if not await destinations.resume(connection, name, by=visit.who.name):
             raise NotNow(f"{name} flows already.")
         await visit.actor.note(connection, "resume", target=name, changed=True)
-    waiting, _ = (await lanes.held(visit.pool)).get(name, (0, None))
+    waiting = (await lanes.held(visit.pool)).get(name, lanes.NONE_HELD).waiting
     return Done(f"Resumed {name}. {words.plural(waiting, 'event flows', 'events flow')} again, at the rate of its budget.", to=PATH)
 
 

@@ -121,7 +121,7 @@ async def _needs(visit: Visit, syncs: Sequence[Mapping[str, Any]]) -> list[Need]
     ]
     for row in await destinations.every(visit.pool):
         if row["state"] != "flowing":
-            waiting, _ = held.get(row["name"], (0, 0))
+            waiting = held.get(row["name"], lanes.NONE_HELD).waiting
             needs.append(Need("paused", stands(row) + f", {words.count(waiting)} waiting", row["since"], CONNECTIONS))
     if blocked := (await visit.attention.now(visit.pool)).get("lanes", 0):
         said = words.plural(blocked, "lane has", "lanes have")
