@@ -6,15 +6,16 @@ from typing import Annotated
 import typer
 
 from cli.database import ask
-from cli.errors import Usage
+from cli.errors import Code, Usage
 from cli.options import Json
-from cli.output import emit, progress
-from cli.who import note, operator
-from outbox import db
+from cli.output import count, emit, progress
+from cli.who import actor, note
+from outbox import db, operators
 from outbox.db import Pool
 from outbox.staging import stage
 from outbox.store import phorest_rollback as rollback
 from outbox.store.phorest import Kind, import_of
+from outbox.store.phorest_rollback import Rest
 
 LOOK_EVERY_S = 0.5
 
@@ -69,7 +70,7 @@ def roll_back(
 
     Without --apply it counts what would be deleted, which also tells how far a rollback at work is. With it the syncs of Phorest are
     paused, and each deletion becomes an event: retried, within the rate, and gone on with after an interruption. Asked for again, it
-    goes on.
+    goes on. With --wait it ends when no deletion is to come; exit code 1: some are dead letters, or something was made meanwhile.
 
     Examples:
 
@@ -78,25 +79,41 @@ def roll_back(
         postroom phorest rollback --apply --wait
     """
 
-    async def act(pool: Pool) -> int:
-        staged, paused = await rollback.begin(pool, by=operator())
-        await note(pool, "phorest rollback", staged=staged, paused=paused)
-        return staged
+    async def act(pool: Pool) -> tuple[dict[str, int], int, Rest | None]:
+        left = await rollback.left(pool)
+        staged = (await operators.roll_back_phorest(pool, actor()))[0] if apply else 0
+        return left, staged, await _watch(pool, sum(left.values()), quiet=as_json) if apply and wait else None
 
-    left = ask(rollback.left)
-    staged = ask(act) if apply else 0
-    if apply and wait:
-        ask(lambda pool: _watch(pool, sum(left.values()), quiet=as_json))
-    counted = ", ".join(f"{n} of kind {kind}" for kind, n in left.items()) or "nothing"
-    said = f"{staged} deletions are staged, the syncs of Phorest are paused." if apply else f"A rollback would delete: {counted}."
-    emit({"left": left, "staged": staged}, as_json=as_json, human=lambda console: console.print(said))
+    left, staged, rest = ask(act)
+    document: dict[str, object] = {"left": left, "staged": staged}
+    if rest is not None:
+        document["rest"] = {"left": rest.left, "dead": rest.dead}
+        said = _ended(sum(left.values()), rest)
+    elif apply:
+        said = f"{count(staged, 'deletion')} staged, the syncs of Phorest are paused."
+    else:
+        said = f"A rollback would delete: {', '.join(f'{n} of kind {kind}' for kind, n in left.items()) or 'nothing'}."
+    emit(document, as_json=as_json, human=lambda console: console.print(said, soft_wrap=True))
+    if rest is not None and rest.left > 0:
+        raise typer.Exit(Code.FAILED)
 
 
-async def _watch(pool: Pool, total: int, *, quiet: bool) -> None:
-    """Until nothing is left, as a bar. What is buried on its way stays left: then a person looks at the dead letters, and stops this."""
+async def _watch(pool: Pool, total: int, *, quiet: bool) -> Rest:
+    """Until no deletion is to come, as a bar. What is dead by then stays, for a person to look at."""
     with progress(quiet=quiet) as bar:
         task = bar.add_task("undoing", total=total)
-        while (left := sum((await rollback.left(pool)).values())) > 0:
-            bar.update(task, completed=max(0, total - left))
+        while (rest := await rollback.rest(pool)).coming > 0:
+            bar.update(task, completed=max(0, total - rest.left))
             await asyncio.sleep(LOOK_EVERY_S)
-        bar.update(task, completed=total)
+        bar.update(task, completed=max(0, total - rest.left))
+    return rest
+
+
+def _ended(total: int, rest: Rest) -> str:
+    """How a rollback ended, and what to do about the rest."""
+    said = [f"{max(0, total - rest.left)} of {total} are deleted."]
+    if rest.dead > 0:
+        said.append(f"{count(rest.dead, 'deletion is a dead letter', 'deletions are dead letters')}: postroom dead --kind phorest.undo")
+    if (others := rest.left - rest.dead) > 0:
+        said.append(f"{others} more {'is' if others == 1 else 'are'} there, made meanwhile or discarded: postroom phorest rollback")
+    return "\n".join(said)

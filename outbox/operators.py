@@ -17,7 +17,7 @@ from outbox.db import Connection, Pool, Record
 from outbox.errors import NotNow
 from outbox.event import Event
 from outbox.staging import stage
-from outbox.store import acts, audit, budgets, dead, destinations, events, notes, plans, routes
+from outbox.store import acts, audit, budgets, dead, destinations, events, notes, phorest_rollback, plans, routes
 from outbox.store.dead import Filter
 from outbox.store.plans import Act, State
 from outbox.timeline import iso
@@ -137,6 +137,17 @@ async def write_note(where: Where, actor: Actor, group: str, note: str) -> None:
     async with _transaction(where) as connection:
         await notes.write(connection, group, note, by=actor.name)
         await actor.note(connection, "note on group", target=group, reason=note.strip() or None)
+
+
+async def roll_back_phorest(pool: Pool, actor: Actor) -> tuple[int, list[str]]:
+    """The syncs of Phorest stand, and all that we made for it at GHL is to be deleted. Asked for again, it goes on.
+
+    The act is in the audit before the first deletion is staged. Returns how many are staged, and the syncs that stand.
+    """
+    async with _transaction(pool) as connection:
+        paused = await phorest_rollback.pause_syncs(connection, by=actor.name)
+        await actor.note(connection, "phorest rollback", left=await phorest_rollback.left(connection), paused=paused)
+    return await phorest_rollback.stage_all(pool), paused
 
 
 async def make_plan(

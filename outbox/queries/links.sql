@@ -20,10 +20,6 @@ returning shared
 -- read only: another of ours whose own is theirs; NULL: nobody's.
 select ours from crm.links where destination = $1 and kind = $2 and theirs = $3 and ours <> $4 and not shared limit 1
 
--- name: made
--- read only: what we made over there, after (kind, ours), whose kind begins with $1.
-select kind, ours, theirs, destination from crm.links where made and kind like $1 || '%' and (kind, ours) > ($2, $3) order by kind, ours limit $4
-
 -- name: count_made
 -- read only: how much of each kind we made over there.
 select kind, count(*)::int n from crm.links where made and kind like $1 || '%' group by kind order by kind

@@ -62,11 +62,6 @@ async def taken(connection: Connection | Pool, kind: str, theirs: str, *, destin
     return None if found is None else str(found)
 
 
-async def made(connection: Connection | Pool, prefix: str, *, after: tuple[str, str] = ("", ""), limit: int = 500) -> list[Made]:
-    """What we created elsewhere, of kinds that begin with `prefix`; the next ones behind `after`, a (kind, ours)."""
-    return [Made(**row) for row in await db.fetch(connection, Q["made"], prefix, *after, limit)]
-
-
 async def made_one(connection: Connection | Pool, kind: str, ours: str) -> Made | None:
     """What we created elsewhere for one of ours; None: nothing, or it was there before."""
     row = await db.fetchrow(connection, Q["made_one"], kind, ours)

@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from outbox import operators
 from outbox.staging import stage
 from outbox.store import phorest_rollback
 from outbox.store.phorest import Kind, import_of
@@ -39,14 +40,20 @@ class Left(Said):
     left: dict[str, int] = Field(description="What we made at GHL and is still there, by kind of record.")
 
 
+class Progress(Left):
+    coming: int = Field(description="Deletions that are staged and not over.")
+    dead: int = Field(description="Deletions that are dead letters: GET /api/dead-letters?kind=phorest.undo.")
+
+
 class Rollback(Left):
     staged: int = Field(description="Deletions that this call staged, those that an earlier one had staged among them.")
     paused: list[str] = Field(description="The syncs that stand now.")
 
 
 async def look_at_rollback(call: Call[NoQuery, NoBody]) -> Answer:
-    """How much is left of one that was begun; what one would delete, where none was."""
-    return Answer(Left(left=await phorest_rollback.left(call.desk.pool)))
+    """How much is left of one that was begun; what one would delete, where none was. With nothing to come, it has ended."""
+    left, rest = await phorest_rollback.left(call.desk.pool), await phorest_rollback.rest(call.desk.pool)
+    return Answer(Progress(left=left, coming=rest.coming, dead=rest.dead))
 
 
 async def roll_back(call: Call[NoQuery, RollbackTold]) -> Answer:
@@ -54,15 +61,13 @@ async def roll_back(call: Call[NoQuery, RollbackTold]) -> Answer:
     left = await phorest_rollback.left(call.desk.pool)
     if call.body.dry_run:
         return Answer(Rollback(left=left, staged=0, paused=[]))
-    staged, paused = await phorest_rollback.begin(call.desk.pool, by=call.by)
-    async with call.desk.pool.acquire() as connection, connection.transaction():
-        await call.note(connection, "phorest rollback", staged=staged, paused=paused)
+    staged, paused = await operators.roll_back_phorest(call.desk.pool, call.actor)
     return Answer(Rollback(left=left, staged=staged, paused=paused), status=202)
 
 
 _ROLLBACK = "/api/phorest/rollback"
 OPERATIONS: Table = (
-    Operation("GET", _ROLLBACK, "What we made at GHL for Phorest", Role.VIEWER, look_at_rollback, NoQuery, NoBody, Left),
+    Operation("GET", _ROLLBACK, "What we made at GHL for Phorest", Role.VIEWER, look_at_rollback, NoQuery, NoBody, Progress),
     Operation("POST", _ROLLBACK, "Delete it, or only count", Role.OPERATOR, roll_back, NoQuery, RollbackTold, Rollback),
     Operation(
         "POST", "/api/phorest/{kind}/{id}/import", "Fetch one client or appointment", Role.OPERATOR, import_one, NoQuery, ImportTold, Import

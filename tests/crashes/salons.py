@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from dispatcher.handlers.phorest_mapping import source_of
-from outbox import db
+from outbox import db, operators
+from outbox.operators import Actor
 from outbox.store import links, phorest, phorest_rollback
 from outbox.store.phorest import Kind, PhorestRecord, event_for
 from simulators.phorest import PhorestSettings, PhorestSimulator
@@ -146,7 +147,7 @@ async def made(world: World, number: int) -> None:
 async def rollback(world: World) -> AsyncIterator[None]:
     """All that we made is to be deleted; what GHL had before is not."""
     await made(world, 4)
-    assert await phorest_rollback.begin(world.pool, by="otto") == (4, [])
+    assert await operators.roll_back_phorest(world.pool, Actor("otto", "api")) == (4, [])
     await world.mention(6)
     yield
 
