@@ -6,7 +6,7 @@ What a repair, the audit and a person who asks for one record stage. The syncs i
 from pydantic import BaseModel
 
 from dispatcher.context import Context
-from dispatcher.errors import Gone
+from dispatcher.errors import Gone, Refused
 from dispatcher.handlers import phorest_reading as reading
 from dispatcher.outcome import Done, Outcome, Settled, Skipped
 from outbox.event import Claimed
@@ -22,12 +22,16 @@ class Named(BaseModel):
 
 
 async def import_client(event: Claimed, ctx: Context) -> Outcome | Settled:
-    """Fetch one client and have GHL brought to it. One that Phorest does not have ends the waiting for it."""
+    """Fetch one client and have GHL brought to it. One that Phorest does not have, or will not show, ends the waiting for it."""
     wanted = Named.model_validate_json(event.payload)
     try:
         record = reading.client(await ctx.phorest.client(wanted.id))
     except Gone:
         record = None
+    except Refused as problem:
+        async with ctx.transaction() as tx:
+            await phorest_repairs.refuse(tx.connection, wanted.id, _refusal(problem))
+            return await tx.settle(Skipped(_refusal(problem)))
     if record is None or record.id != wanted.id:
         async with ctx.transaction() as tx:
             await phorest.gone(tx.connection, Kind.CLIENT, wanted.id)
@@ -47,9 +51,15 @@ async def import_appointment(event: Claimed, ctx: Context) -> Outcome | Settled:
         record = reading.appointment(await ctx.phorest.appointment(branch_id, wanted.id), branch_id)
     except Gone:
         record = None
+    except Refused as problem:
+        return Skipped(_refusal(problem))
     if record is None or record.id != wanted.id:
         return Skipped("Phorest does not show such an appointment; what we have of it is kept")
     return await _keep(ctx, record)
+
+
+def _refusal(problem: Refused) -> str:
+    return f"Phorest refuses it ({problem.status}): {problem.message}"
 
 
 async def _keep(ctx: Context, record: PhorestRecord) -> Settled:
