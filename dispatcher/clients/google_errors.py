@@ -1,6 +1,7 @@
 """What Google means by its refusals, of the People API and of its token endpoint. Pure.
 
 {"error": {"code": n, "message": text, "status": NAME, "details": [{"@type": text, "reason": text}]}}     (People API)
+{"error": {"code": n, "message": text, "errors": [{"domain": text, "reason": text}]}}                   (its front end)
 {"error": word, "error_description": text, "error_subtype": word}                                       (token endpoint)
 """
 
@@ -15,7 +16,9 @@ from dispatcher.policy.ratelimit import Limits, pause_s, retry_after_limits
 REST_UNTOLD_S: Final = 60.0  # quotas are per minute, and no answer says how long to wait
 
 _SYNC_TOKEN_EXPIRED: Final = "sync token is expired"  # noqa: S105 -- words of a message
-_TOO_MANY: Final = ("RATE_LIMIT_EXCEEDED", "rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded")
+_TOO_MANY: Final = frozenset(
+    ["RESOURCE_EXHAUSTED", "RATE_LIMIT_EXCEEDED", "rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded", "dailyLimitExceeded"]
+)
 _OUR_APP: Final = ("invalid_client", "unauthorized_client", "org_internal", "admin_policy_enforced")
 _OUR_FORM: Final = ("invalid_request", "redirect_uri_mismatch", "unsupported_grant_type", "invalid_scope")
 _SOON_BACK: Final = ("internal_failure", "server_error", "temporarily_unavailable")
@@ -31,19 +34,25 @@ def google_limits(headers: Mapping[str, str], body: object = None, *, now: datet
 
 
 def classify_google(answer: Answer) -> RemoteError:
-    """The error that an answer of the People API means.
+    """The error that an answer of the People API means, of which only lists are asked for.
 
-    A sync token that ran out is a 400 with a reason of its own; older notes speak of 410, and one reporter saw no reason.
+    A sync token that ran out is a 400 with a reason of its own; older notes speak of 410, and one reporter saw no reason. A limit is a 429,
+    or, from the front end of Google's older APIs, a 403 with a reason.
     """
     to, status = answer.destination, answer.status
     message = text(member(answer.body, "error", "message")) or "no reason given"
-    reasons = tuple(reason for item in items(member(answer.body, "error", "details")) if (reason := text(member(item, "reason"))))
+    listed = (*items(member(answer.body, "error", "details")), *items(member(answer.body, "error", "errors")))
+    reasons = tuple(reason for item in listed if (reason := text(member(item, "reason"))))
     name = text(member(answer.body, "error", "status"))
     details = (*((name,) if name else ()), *reasons)
-    if status in (400, 410) and ("EXPIRED_SYNC_TOKEN" in reasons or _SYNC_TOKEN_EXPIRED in message.lower()):
+    is_expired = "EXPIRED_SYNC_TOKEN" in reasons or _SYNC_TOKEN_EXPIRED in message.lower()
+    if status == 410 or (status == 400 and is_expired):
         return Expired(to, message, status=status, details=details)
-    if status == 403 and any(reason in _TOO_MANY for reason in reasons):
-        return RateLimited(to, message, status=status, retry_after_s=max(REST_UNTOLD_S, pause_s(answer.limits, 429)), details=details)
+    if status == 429 or (status == 403 and not _TOO_MANY.isdisjoint(details)):
+        rest_s = REST_UNTOLD_S if answer.limits.retry_after_s is None else pause_s(answer.limits, 429)
+        return RateLimited(to, message, status=status, retry_after_s=rest_s, details=details)
+    if status == 404:
+        return Misused(to, message, status=status, details=details)
     return by_status(answer, message, details=details)
 
 

@@ -22,16 +22,8 @@ from dispatcher.clients.http import Http, Unlimited
 from dispatcher.clients.oauth import Account
 from dispatcher.errors import (
     AnswerLost,
-    ConsentLost,
-    Expired,
     Failed,
-    Forbidden,
-    Misused,
-    RateLimited,
     Refused,
-    RemoteError,
-    Unauthorised,
-    Unavailable,
 )
 from outbox.google_consent import consent_link
 from tests.discovery import Discovery
@@ -135,42 +127,6 @@ async def test_an_answer_that_would_end_a_walk_early_is_a_failure(body: Any) -> 
             await client.connections()
 
 
-@pytest.mark.parametrize(
-    ("name", "error"),
-    [
-        ("error/expired-sync-token", Expired),
-        ("error/expired-sync-token-410", Expired),
-        ("error/429-per-minute", RateLimited),
-        ("error/429-fbs", RateLimited),
-        ("error/401", Unauthorised),
-        ("error/400-stale-etag", Refused),
-    ],
-)
-@respx.mock
-async def test_a_refusal_is_mapped(name: str, error: type[RemoteError]) -> None:
-    respond(case(name))
-    async with people() as client:
-        with pytest.raises(RemoteError) as raised:
-            await client.connections(sync_token="s0")
-    assert type(raised.value) is error
-    if isinstance(raised.value, RateLimited):
-        assert raised.value.retry_after_s >= 60  # Google never says how long
-        assert "000000000000" not in str(raised.value)
-
-
-@respx.mock
-async def test_a_403_is_a_missing_permission_unless_it_says_that_it_is_a_limit() -> None:
-    async with people() as client:
-        respx.route().respond(403, json={"error": {"code": 403, "message": "insufficient scopes", "status": "PERMISSION_DENIED"}})
-        with pytest.raises(Forbidden):
-            await client.connections()
-        respx.clear()
-        limit = {"error": {"code": 403, "status": "PERMISSION_DENIED", "details": [{"reason": "RATE_LIMIT_EXCEEDED"}]}}
-        respx.route().respond(403, json=limit)
-        with pytest.raises(RateLimited):
-            await client.connections()
-
-
 def test_a_link_carries_the_challenge_and_never_the_verifier() -> None:
     link = consent_link("https://accounts.example.com/", client_id="app1", redirect_uri=BACK, state="s1", verifier="verifier-1")
     asked = {name: values[0] for name, values in parse_qs(urlsplit(link).query).items()}
@@ -207,35 +163,6 @@ async def test_a_code_is_exchanged_with_its_verifier_and_a_refresh_keeps_the_tok
 def sent() -> dict[str, str]:
     request: httpx.Request = respx.calls.last.request
     return dict(parse_qsl(request.content.decode()))
-
-
-@pytest.mark.parametrize(
-    ("name", "error"),
-    [
-        ("oauth/invalid_grant", ConsentLost),
-        ("oauth/invalid_grant-terse", ConsentLost),
-        ("oauth/invalid_grant-rapt", ConsentLost),
-        ("oauth/invalid_client", Unauthorised),
-        ("oauth/5xx", Unavailable),
-    ],
-)
-@respx.mock
-async def test_a_refusal_of_the_token_endpoint_is_mapped(name: str, error: type[RemoteError]) -> None:
-    respond(case(name))
-    async with endpoint() as oauth:
-        with pytest.raises(RemoteError) as raised:
-            await oauth.refresh(ADA)
-    assert type(raised.value) is error
-    assert raised.value.destination == "google:ada"
-
-
-@pytest.mark.parametrize(("word", "status", "error"), [("redirect_uri_mismatch", 400, Misused), ("server_error", 400, Unavailable)])
-@respx.mock
-async def test_words_of_the_token_endpoint_count_more_than_its_status(word: str, status: int, error: type[RemoteError]) -> None:
-    respx.route().respond(status, json={"error": word})
-    async with endpoint() as oauth:
-        with pytest.raises(error):
-            await oauth.refresh(ADA)
 
 
 @respx.mock
