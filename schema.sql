@@ -645,6 +645,7 @@ create table outbox.runs (
   started_at  timestamptz,
   ended_at    timestamptz,
   missed      jsonb       not null default '{}',  -- by what it is: {"contacts": {"changed": 40, "missed": 1}}, of which so many no webhook had announced
+  quota       int,                                -- calls that the API allows in a day; NULL: it does not say
   check ((state in ('done', 'failed', 'cancelled', 'braked')) = (ended_at is not null))
 );
 create index runs_sync on outbox.runs (sync, id);
@@ -725,6 +726,15 @@ create table outbox.minutes (                     -- settlements, by the minute 
   settled_ms bigint     not null default 0,       -- staged to done, summed up over those that are done
   late      int         not null default 0,       -- of these, how many took longer than the target
   primary key (minute, kind)
+);
+
+create table outbox.calls (                       -- calls that ended, by how long they took: bucket n is up to the n-th power of the root of 2, in ms
+  quarter     timestamptz not null,               -- of an hour
+  destination text        not null,
+  bucket      smallint    not null,
+  calls       int         not null,
+  failed      int         not null,               -- of these: no whole answer, a credential that is not taken, too many, an error over there
+  primary key (quarter, destination, bucket)
 );
 
 create table outbox.alerts (                      -- one row for each thing that can be wrong; a change of its state is staged as an event

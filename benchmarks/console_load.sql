@@ -75,6 +75,13 @@ insert into outbox.arrivals (minute, source, accepted)
 -- name: how far arrivals are counted
 insert into outbox.arrivals_counted (next_id, upto) select max(id) + 1, max(id) + 1 from outbox.events
 
+-- name: calls of destinations
+insert into outbox.calls (quarter, destination, bucket, calls, failed)
+  select date_bin('15 min', now(), '2000-01-01Z') - n * interval '15 min', name, bucket, 20, n % 2
+  from generate_series(0, 95) n, generate_series(8, 20) bucket,
+       (select unnest(array['ghl', 'notion', 'phorest', 'google-oauth']) union all select 'google:user-' || u from generate_series(1, 100) u) d(name)
+  where name not like 'google:%' or n % 16 = 0 and bucket < 12
+
 -- name: routes
 insert into outbox.routes (kind, handler, destination, deadline_s, retries, schedule_s, covers)
   select kind, 'handlers.' || kind, 'ghl', 30, '9 retries in about a day', array[1, 5, 30], null

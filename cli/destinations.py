@@ -8,14 +8,16 @@ from rich.console import Console
 
 from cli import own_modules
 from cli.database import ask
-from cli.errors import Usage
+from cli.errors import Failed, Usage
 from cli.options import Json, duration_s
 from cli.output import emit, table
 from cli.who import note, operator
 from dispatcher.routes import ROUTES
-from outbox import db
+from outbox import db, operators
 from outbox.db import Pool
-from outbox.store import destinations, lanes
+from outbox.errors import NotNow
+from outbox.operators import Actor
+from outbox.store import calls, destinations, lanes
 from outbox.timeline import iso
 
 HIDDEN = {"alert", "ghl-oauth", "google", "google-oauth"}  # of several, and the doors by which they come
@@ -31,7 +33,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help=f"One of: {', '.join(K
 def list_destinations(context: typer.Context, as_json: Json = False) -> None:
     """List destinations; pause one by hand; let it flow again.
 
-    While one is paused its events wait, at no cost, and everything else flows.
+    While one is paused its events wait, at no cost, and everything else flows. Calls are those of the last 24 hours.
 
     Examples:
 
@@ -46,7 +48,7 @@ def list_destinations(context: typer.Context, as_json: Json = False) -> None:
     found = ask(standings)
 
     def human(console: Console) -> None:
-        columns = ("name", "state", "waiting", "since", "for_s", "by", "why")
+        columns = ("name", "state", "waiting", "since", "for_s", "by", "why", "calls", "success_rate", "p95_ms")
         console.print(table("", columns, [[entry[name] for name in columns] for entry in found], narrow=frozenset({"name", "state"})))
 
     emit({"destinations": found}, as_json=as_json, human=human)
@@ -107,13 +109,35 @@ def resume(name: Name, as_json: Json = False) -> None:
     emit({"name": name, "state": "flowing", "changed": changed}, as_json=as_json, human=lambda console: console.print(f"{name} {words}."))
 
 
+@app.command("test")
+def try_out(name: Name, as_json: Json = False) -> None:
+    """Ask whether a destination works: one harmless read call by a dispatcher, whose event tells the answer.
+
+    Example:
+
+        postroom destinations test notion
+    """
+    _check(name)
+
+    async def act(pool: Pool) -> int:
+        try:
+            return await operators.test(pool, Actor(operator(), "cli"), name)
+        except NotNow as problem:
+            raise Failed(str(problem)) from None
+
+    event = ask(act)
+    said = f"A dispatcher asks {name}: `postroom events show {event}` has the answer as soon as it is there."
+    emit({"name": name, "event": event}, as_json=as_json, human=lambda console: console.print(said))
+
+
 async def standings(pool: Pool) -> list[dict[str, Any]]:
     """Every known destination with its state and how many events wait for it."""
     rows = {row["name"]: row for row in await destinations.every(pool)}
-    held = await lanes.held(pool)
+    held, day = await lanes.held(pool), await calls.day(pool)
     found: list[dict[str, Any]] = []
-    for name in sorted({*KNOWN, *rows, *held}):
+    for name in sorted({*KNOWN, *rows, *held, *day}):
         row, (waiting, oldest, _) = rows.get(name), held.get(name, lanes.NONE_HELD)
+        made = day.get(name)
         found.append(
             {
                 "name": name,
@@ -124,6 +148,9 @@ async def standings(pool: Pool) -> list[dict[str, Any]]:
                 "for_s": round(row["until_s"]) if row and row["until_s"] is not None else None,
                 "by": row["by_whom"] if row else None,
                 "why": row["why"] if row else None,
+                "calls": made.made if made else 0,
+                "success_rate": round(made.success_rate, 4) if made else None,
+                "p95_ms": round(made.p95_ms, 1) if made else None,
             }
         )
     return found

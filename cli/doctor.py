@@ -39,7 +39,7 @@ def command(
         return
     settings, found = findings.read_settings()
     if settings is not None:
-        found += findings.keys(settings) + findings.sources(settings) + findings_modules.modules(settings)
+        found += [*findings.keys(settings), findings.alerts(settings), *findings.sources(settings), *findings_modules.modules(settings)]
         found += _database(settings) + asyncio.run(_outside(settings, calls=not no_calls))
     is_well = all(finding.standing is not Standing.WRONG for finding in found)
     emit({"ok": is_well, "findings": [one.as_json() for one in found]}, as_json=as_json, human=lambda console: _show(console, found))

@@ -95,6 +95,14 @@ def _encryption(settings: AllSettings) -> Finding:
     return off("encryption", says, "Set it to what `postroom doctor --new-key` prints.")
 
 
+def alerts(settings: AllSettings) -> Finding:
+    """Whether anybody is told when something goes wrong."""
+    if channels := settings.dispatcher.channels():
+        return fine("alerts", "told to " + ", ".join(one.name for one in channels))
+    says = "POSTROOM_ALERT_URLS is not set: nobody is told of anything, nor by `postroom web` that no dispatcher is alive"
+    return off("alerts", says, "Set name=url for the dispatcher and for the receiver.")
+
+
 def _operators(settings: AllSettings) -> Finding:
     if admins := settings.receiver.admins():
         return fine("operators", f"{count(len(admins), 'token')}: " + ", ".join(f"{one.name} ({one.role})" for one in admins))

@@ -4,7 +4,7 @@ import httpx
 from pydantic import SecretStr
 
 from cli.deliver import client
-from cli.findings import AllSettings, Finding, failed, fine, off, wrong
+from cli.findings import AllSettings, Finding, failed, fine, off, warn, wrong
 from cli.findings_connections import app
 from cli.findings_providers import google, phorest
 from cli.output import count
@@ -27,6 +27,9 @@ async def receiver(settings: AllSettings) -> Finding:
     except httpx.HTTPError:
         return off("receiver", f"none answers at {base}", "Start `postroom web`, or set PORT as it has it.")
     if answer.status_code == httpx.codes.OK:
+        if settings.dispatcher.channels() and not answer.json().get("watches"):
+            says = f"ready at {base}, but it tells nobody when no dispatcher is alive: POSTROOM_ALERT_URLS is set here, and not for it"
+            return warn("receiver", says, "Set it for the receiver as well, and start that anew.")
         return fine("receiver", f"ready at {base}")
     return wrong("receiver", f"{base}/readyz answers {answer.status_code}", "Look at its log.")
 

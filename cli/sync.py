@@ -198,6 +198,7 @@ def _show(console: Console, run: dict[str, Any]) -> None:
                 },
                 "seconds at work": round(run["worked_ms"] / 1000, 1),
                 "calls": run["calls"],
+                **({"share of the day's calls": f"{run['calls'] / run['quota']:.1%}"} if run["quota"] else {}),
                 **({"calls left today": run["quota_left"]} if run["quota_left"] is not None else {}),
             }
         )

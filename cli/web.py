@@ -54,7 +54,8 @@ def command(
 
 
 async def _serve(dsn: str, settings: DatabaseSettings, own: ReceiverSettings, listening: socket.socket, *, say: bool) -> None:
-    receiver = create_app(dsn, own, sealer=kept.sealer(settings))
+    told = AlertSettings.read()
+    receiver = create_app(dsn, own, sealer=kept.sealer(settings), watches=bool(told.channels()))
     app = Noted(receiver)
     address = listening.getsockname()
     _route_uvicorn_log()
@@ -73,13 +74,15 @@ async def _serve(dsn: str, settings: DatabaseSettings, own: ReceiverSettings, li
 
     def ready() -> None:
         log.info("receiver listens", host=address[0], port=address[1])
+        if not told.channels():
+            log.warning("nobody is told from here when no dispatcher is alive", do="set POSTROOM_ALERT_URLS for the receiver, too")
         if say:
             say_ready(port=address[1])
 
     server = Server(config, ready, leave=receiver.leave)
     running.on_signals(server.ask)
     try:
-        async with vigil.kept(dsn, AlertSettings.read()):
+        async with vigil.kept(dsn, told):
             await server.serve(sockets=[listening])
     except SystemExit:
         raise app.failure or Failed("The receiver did not start; its log says why.") from None

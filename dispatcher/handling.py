@@ -16,6 +16,7 @@ from dispatcher.errors import (
     Unauthorised,
     Unavailable,
 )
+from dispatcher.handlers.connection_tests import tested
 from dispatcher.outcome import Dead, Done, Outcome, Retry, Settled, Skipped, Snooze
 from dispatcher.policy.retry import RetryPolicy
 from dispatcher.routes import Handler, Route
@@ -71,4 +72,5 @@ __all__ = [
     "Unavailable",
     "Unusable",
     "What",
+    "tested",
 ]

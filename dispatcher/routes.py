@@ -106,6 +106,7 @@ ROUTES: Mapping[str, Route] = {
     "appointment.cancelled": Route(appointments.cancelled, destination="ghl"),
     "appointment.completed": Route(appointments.completed, destination="ghl"),
     f"{kinds.TEST}ghl": Route(connection_tests.test_ghl, destination="ghl"),
+    f"{kinds.TEST}google": Route(connection_tests.test_google, destination="google"),
     f"{kinds.TEST}notion": Route(connection_tests.test_notion, destination="notion"),
     f"{kinds.TEST}phorest": Route(connection_tests.test_phorest, destination="phorest"),
     kinds.RESYNC: Route(resync.resync, destination="ghl"),

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 from dispatcher.budget import SharedBudget
+from dispatcher.calls import counting
 from dispatcher.clients import channels
 from dispatcher.clients.accounts import GHL, App, GhlAccounts
 from dispatcher.clients.ghl import GhlClient
@@ -15,7 +16,7 @@ from dispatcher.clients.google_accounts import CONSENTS as GOOGLE_CONSENTS
 from dispatcher.clients.google_accounts import GOOGLE, GoogleAccounts
 from dispatcher.clients.google_errors import classify_google, classify_google_oauth, google_limits
 from dispatcher.clients.google_oauth import GoogleOAuth
-from dispatcher.clients.http import Http, Unlimited
+from dispatcher.clients.http import Http, Observe, Unlimited
 from dispatcher.clients.notion import NotionClient
 from dispatcher.clients.notion_errors import classify_notion
 from dispatcher.clients.oauth import Tokens
@@ -55,8 +56,9 @@ async def services(
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(db.pool(dsn, name="postroom:handlers", size=pool_size, timeout_s=POOL_TIMEOUT_S))
         sealer = sealer or Sealer(())
-        accounts = await _accounts(stack, pool, settings, sealer)
-        google = await _google(stack, pool, settings, sealer)
+        observe = (await stack.enter_async_context(counting(pool))).made
+        accounts = await _accounts(stack, pool, settings, sealer, observe)
+        google = await _google(stack, pool, settings, sealer, observe)
         notion = None
         if settings.notion_api_key is not None:
             credential = f"notion:{fingerprint(settings.notion_api_key.get_secret_value())}"
@@ -69,12 +71,13 @@ async def services(
                     classify=classify_notion,
                     budget=budget,
                     read_limits=notion_limits,
+                    observe=observe,
                 )
             )
             notion = NotionClient(http, settings.notion_api_version)
         rooms = await stack.enter_async_context(channels.opened(settings.channels(), allow_private=settings.alert_private))
         opened = {name: await _opened(stack, name, open_client) for name, open_client in own.items()}
-        phorest = await _phorest(stack, pool, settings)
+        phorest = await _phorest(stack, pool, settings, observe)
         yield Services(pool, settings, None if accounts is None else accounts.default, notion, accounts, opened, google, phorest, rooms)
 
 
@@ -87,18 +90,21 @@ async def _opened(stack: AsyncExitStack, name: str, open_client: OpenClient) -> 
         raise ConfigError(f"your own client {name!r} cannot be opened: {type(problem).__name__}: {scrub(str(problem))}") from problem
 
 
-async def _phorest(stack: AsyncExitStack, pool: Pool, settings: DispatcherSettings) -> PhorestClient | None:
+async def _phorest(stack: AsyncExitStack, pool: Pool, settings: DispatcherSettings, observe: Observe) -> PhorestClient | None:
     """None when it is not set up."""
     username, password, business = settings.phorest_username, settings.phorest_password, settings.phorest_business_id
     if username is None or password is None or business is None:
         return None
     token = basic(username, password)
     budget = SharedBudget(pool, destination=PHOREST, credential=f"phorest:{fingerprint(token.get_secret_value())}", rate=PHOREST_RATE)
-    http = Http(PHOREST, str(settings.phorest_api_base_url), token=token, scheme="Basic", classify=classify_phorest, budget=budget)
+    base = str(settings.phorest_api_base_url)
+    http = Http(PHOREST, base, token=token, scheme="Basic", classify=classify_phorest, budget=budget, observe=observe)
     return PhorestClient(await stack.enter_async_context(http), business)
 
 
-async def _accounts(stack: AsyncExitStack, pool: Pool, settings: DispatcherSettings, sealer: Sealer) -> GhlAccounts | None:
+async def _accounts(
+    stack: AsyncExitStack, pool: Pool, settings: DispatcherSettings, sealer: Sealer, observe: Observe
+) -> GhlAccounts | None:
     """The GHL locations that this process can speak for; None when neither a key nor an app is set up."""
     key, location = settings.ghl_api_key, settings.ghl_location_id
     client_id, client_secret = settings.ghl_client_id, settings.ghl_client_secret
@@ -112,7 +118,15 @@ async def _accounts(stack: AsyncExitStack, pool: Pool, settings: DispatcherSetti
         # By location, whichever token calls: GHL counts them together.
         return SharedBudget(pool, destination=name, credential=f"ghl:{location_id}", rate=GHL_RATE)
 
-    base = Http(GHL, str(settings.ghl_api_base_url), token=None, classify=classify_ghl, budget=Unlimited(), read_limits=ghl_limits)
+    base = Http(
+        GHL,
+        str(settings.ghl_api_base_url),
+        token=None,
+        classify=classify_ghl,
+        budget=Unlimited(),
+        read_limits=ghl_limits,
+        observe=observe,
+    )
     http = await stack.enter_async_context(base)
     default = None
     if key is not None and location is not None:
@@ -125,7 +139,9 @@ async def _accounts(stack: AsyncExitStack, pool: Pool, settings: DispatcherSetti
     return GhlAccounts(pool, http, default=default, default_location=location, budget=budget, app=app)
 
 
-async def _google(stack: AsyncExitStack, pool: Pool, settings: DispatcherSettings, sealer: Sealer) -> GoogleAccounts | None:
+async def _google(
+    stack: AsyncExitStack, pool: Pool, settings: DispatcherSettings, sealer: Sealer, observe: Observe
+) -> GoogleAccounts | None:
     """The users whose Google contacts this process can read; None when Google's app is not set up."""
     client_id, client_secret = settings.google_client_id, settings.google_client_secret
     if client_id is None or client_secret is None:
@@ -138,10 +154,16 @@ async def _google(stack: AsyncExitStack, pool: Pool, settings: DispatcherSetting
         return SharedBudget(pool, destination=name, credential=name, rate=GOOGLE_RATE)
 
     people = Http(
-        GOOGLE, str(settings.google_api_base_url), token=None, classify=classify_google, budget=Unlimited(), read_limits=google_limits
+        GOOGLE,
+        str(settings.google_api_base_url),
+        token=None,
+        classify=classify_google,
+        budget=Unlimited(),
+        read_limits=google_limits,
+        observe=observe,
     )
     at_tokens = str(settings.google_token_base_url)
-    endpoint = Http(GOOGLE_CONSENTS, at_tokens, token=None, classify=classify_google_oauth, budget=Unlimited())
+    endpoint = Http(GOOGLE_CONSENTS, at_tokens, token=None, classify=classify_google_oauth, budget=Unlimited(), observe=observe)
     oauth = GoogleOAuth(await stack.enter_async_context(endpoint), client_id=client_id, client_secret=client_secret)
     tokens = await stack.enter_async_context(Tokens(pool, sealer, oauth))
     return GoogleAccounts(await stack.enter_async_context(people), oauth, tokens, sealer, budget=budget)

@@ -13,7 +13,7 @@ from outbox import db
 from outbox.errors import DatabaseUnavailable
 from outbox.log import get_logger
 from outbox.queries import load
-from outbox.store import days, minutes, plans, runs, sources, storage, wanted, workers
+from outbox.store import calls, days, minutes, plans, runs, sources, storage, wanted, workers
 
 log = get_logger(__name__)
 EVERY_S, HOUSE_EVERY = 10.0, 6
@@ -58,6 +58,7 @@ class Upkeep:
                 await runs.prune(connection, keep_days=self._keep_days, records_days=RECORDS_DAYS)
                 forgotten = await wanted.forget(connection)
                 await plans.prune(connection, older_than_days=self._keep_days)
+                await calls.prune(connection)
                 await minutes.prune(connection, keep_days=self._keep_days)
                 await sources.prune(connection, keep_days=self._keep_days)
         dropped, kept = await days.drop_old(connection, keep_days=self._keep_days)

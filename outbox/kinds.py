@@ -72,7 +72,7 @@ RESYNC = "appointment.resync"  # the same payload, of which only the id counts: 
 CONTACT_CHANGED = "contact.changed"
 
 TEST = "connection.test."  # and the provider: a person asks whether a connection works
-TESTED = ("ghl", "notion", "phorest")
+TESTED = ("ghl", "google", "notion", "phorest")
 
 
 class TagChange(BaseModel):

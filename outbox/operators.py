@@ -24,6 +24,7 @@ from outbox.timeline import iso
 
 Where: TypeAlias = Connection | Pool
 PAUSED = "paused"
+ACCOUNTS = {"ghl": "locationId", "google": "account"}  # how an event names which of several is meant
 PORTION = 500  # of many that are replayed, in one transaction
 RUN_NOW_RULE = "Only what waits for a time can be run now; what waits for a destination runs when that is resumed."
 REPLAY_RULE = "Only what is done or skipped is replayed; a dead letter is retried."
@@ -54,16 +55,24 @@ async def run_now(where: Where, actor: Actor, event_id: int) -> None:
         await actor.note(connection, "run now", target=event_id)
 
 
+async def tested(where: Where) -> frozenset[str]:
+    """Of which destinations there is a test: ours, and those of the user's own modules that route one."""
+    own = {kind.removeprefix(kinds.TEST) for kind in await routes.every(where) if kind.startswith(kinds.TEST)}
+    return frozenset({*kinds.TESTED, *own})
+
+
 async def test(where: Where, actor: Actor, destination: str) -> int:
     """One harmless read call there, by whichever dispatcher takes it. Returns the event that shows its result. Raises NotNow."""
     provider, _, account = destination.partition(":")
-    if provider not in kinds.TESTED or (account and provider != "ghl"):
-        raise NotNow(f"There is no test of {destination}.")
     async with _transaction(where) as connection:
+        if provider not in await tested(connection) or (account and provider not in ACCOUNTS):
+            raise NotNow(f"There is no test of {destination}.")
+        if provider == "google" and not account:
+            raise NotNow("Google is tested for one user: google:USER.")
         row = next((one for one in await destinations.every(connection) if one["name"] == destination), None)
         if row is not None and row["state"] != "flowing":
             raise NotNow(f"{destination} does not flow, so a test would only wait. Resume it first.")
-        payload = {"locationId": account} if account else {}
+        payload = {ACCOUNTS[provider]: account} if account else {}
         event = Event(f"{kinds.TEST}{provider}", payload, lane=f"test:{destination}", source="console")
         event_id = int(await stage(connection, event))
         await actor.note(connection, "test", target=destination, event=event_id)

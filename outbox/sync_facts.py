@@ -18,7 +18,7 @@ from outbox.timeline import iso
 NEXT: Final = 5
 RECENT: Final = 20
 PLAIN: Final = (
-    *("id", "sync", "type", "trigger", "state", "reason", "dry_run", "hours_back", "calls", "quota_left"),
+    *("id", "sync", "type", "trigger", "state", "reason", "dry_run", "hours_back", "calls", "quota_left", "quota"),
     *("phase", "progress", "expected", "pages", "worked_ms", "cancel_by"),
 )
 COUNTS: Final = ("total", "created", "updated", "unchanged", "skipped", "deleted", "errors")

@@ -44,7 +44,9 @@ RETRY_STOPPED_S = 5
 class Receiver(Starlette):
     """The app. `desk` is there while it runs."""
 
-    def __init__(self, dsn: str, settings: ReceiverSettings, *, sealer: Sealer, more: Sequence[BaseRoute] = ()) -> None:
+    def __init__(
+        self, dsn: str, settings: ReceiverSettings, *, sealer: Sealer, more: Sequence[BaseRoute] = (), watches: bool = False
+    ) -> None:
         self.table: Table = build_table()
         self.console = Console(settings, PAGES, TABS)
         super().__init__(
@@ -53,7 +55,7 @@ class Receiver(Starlette):
             exception_handlers={HTTPException: _http_problem, Exception: _failure},
         )
         self.router.redirect_slashes = False  # another path is another thing
-        self._dsn, self._settings, self._sealer = dsn, settings, sealer
+        self._dsn, self._settings, self._sealer, self._watches = dsn, settings, sealer, watches
         self.desk: Desk | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -103,6 +105,7 @@ class Receiver(Starlette):
                 gate=Gate(settings.admins(), cron_secret=settings.cron_secret),
                 sealer=self._sealer,
                 console=console,
+                watches=self._watches,
             )
             log.info("receiver began", sources=sorted(webhooks.doors))
             try:
@@ -120,9 +123,9 @@ class Receiver(Starlette):
                 log.info("receiver ended")
 
 
-def create_app(dsn: str, settings: ReceiverSettings, *, sealer: Sealer, more: Sequence[BaseRoute] = ()) -> Receiver:
-    """The receiver for a database, not started yet. `more` are routes of others, such as the console's."""
-    return Receiver(dsn, settings, sealer=sealer, more=more)
+def create_app(dsn: str, settings: ReceiverSettings, *, sealer: Sealer, more: Sequence[BaseRoute] = (), watches: bool = False) -> Receiver:
+    """The receiver for a database, not started yet. `more` are routes of others; `watches`: somebody beside it looks for dispatchers."""
+    return Receiver(dsn, settings, sealer=sealer, more=more, watches=watches)
 
 
 async def _http_problem(request: Request, problem: Exception) -> Response:

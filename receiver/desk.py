@@ -25,3 +25,4 @@ class Desk:
     gate: Gate
     sealer: Sealer
     console: Pool  # its own two connections
+    watches: bool  # whether people are told from this process when no dispatcher is alive

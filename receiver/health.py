@@ -37,6 +37,7 @@ class Alive(Said):
 class Ready(Said):
     ready: bool = True
     waiting: int = Field(description="Webhooks that wait for their commit.")
+    watches: bool = Field(description="Whether people are told from here when no dispatcher is alive: alert URLs are set for this process.")
 
 
 class SourceHealth(Said):
@@ -68,7 +69,7 @@ async def readyz(call: Call[NoQuery, NoBody]) -> Answer:
             await check(connection)
     if not call.desk.intake.is_up:
         raise unavailable("The intake is connecting to the database.", retry_after_s=1)
-    return Answer(Ready(waiting=call.desk.intake.waiting))
+    return Answer(Ready(waiting=call.desk.intake.waiting, watches=call.desk.watches))
 
 
 async def source_health(call: Call[NoQuery, NoBody]) -> Answer:

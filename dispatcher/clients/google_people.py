@@ -82,6 +82,11 @@ class GooglePeople:
         people = tuple(self._read(person) for person in items(answer.get("connections")))
         return ConnectionsPage(people, next_page or None, token or None, total if isinstance(total, int) else None)
 
+    async def one(self) -> None:
+        """Asks for one contact, outside any walk: whether this user's contacts can be read."""
+        path = self._http.path("v1", "people", "me", "connections")
+        await self._http.call("GET", path, params={"personFields": "metadata", "sources": ASKED["sources"], "pageSize": 1})
+
     def _read(self, person: Json) -> GooglePerson:
         resource_name = text(member(person, "resourceName"))
         if not resource_name:

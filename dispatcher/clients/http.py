@@ -78,8 +78,9 @@ class ReadLimits(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call as the journal keeps it. `path` has no query; `status` is None when no whole answer came."""
+    """One call that ended. `path` has no query; `status` is None when no whole answer came."""
 
+    destination: str
     method: str
     path: str
     status: int | None
@@ -103,7 +104,7 @@ class Timeouts:
 class Http:
     """Use as `async with Http("ghl", "https://…", token=…, classify=…, budget=…) as http`. One per destination and process.
 
-    `observe` is called in the caller's own task, so that a context variable can tell it which event the call belongs to.
+    `observe` is told of each call that ended, by an answer or without one; a call that was cancelled did not.
     `token` is text, or a function that returns the token of the moment where tokens are refreshed; None: calls go without one.
     `scheme`: how it is sent, `Bearer`, or `Basic` with a token of base64.
     `renew` is told of a token that was not taken, and says whether there is another by now: then the call is made once more, for
@@ -224,21 +225,26 @@ class Http:
         await self._budget.take(urgency=urgency)
         if (counted := tally.get()) is not None:
             counted.calls += 1
-        status, started = None, time.perf_counter()
+        started = time.perf_counter()
+
+        def ended(status: int | None) -> None:
+            if self._observe is not None:
+                self._observe(Call(self.destination, method, path, status, round((time.perf_counter() - started) * 1000)))
+
         try:
             response, raw = await self._send(request)
-            status = response.status_code
-        finally:
-            if self._observe is not None:
-                self._observe(Call(method, path, status, round((time.perf_counter() - started) * 1000)))
+        except RemoteError:
+            ended(None)
+            raise
+        ended(response.status_code)
         answer = self._read(response, raw)
         if counted is not None and answer.limits.daily_remaining is not None:
-            counted.quota_left = answer.limits.daily_remaining
+            counted.quota_left, counted.quota = answer.limits.daily_remaining, answer.limits.daily_max
         await self._learn(answer)
         if not response.is_success:
             raise self._classify(answer)
         if not answer.is_json and raw and self._answers_json:
-            raise Failed(self.destination, "the answer is not JSON", status=status)
+            raise Failed(self.destination, "the answer is not JSON", status=answer.status)
         return answer.body
 
     def _content(self, json: Mapping[str, object] | None, form: Mapping[str, str] | None) -> tuple[bytes | None, dict[str, str]]:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Tally:
-    """`quota_left` None: no answer said so."""
+    """`quota_left`, and of how many a day: None, no answer said so."""
 
     calls: int = 0
     quota_left: int | None = None
+    quota: int | None = None
 
 
 tally: ContextVar[Tally | None] = ContextVar("tally", default=None)

@@ -7,6 +7,7 @@ does with every event: all others would fail alike. Nothing of what was read is 
 from collections.abc import Awaitable, Callable
 
 from dispatcher.clients.accounts import location_of
+from dispatcher.clients.google_accounts import user_of
 from dispatcher.context import Context
 from dispatcher.errors import RemoteError, Unauthorised
 from dispatcher.outcome import Done, Outcome, Skipped
@@ -16,20 +17,27 @@ from outbox.event import Claimed
 async def test_ghl(event: Claimed, ctx: Context) -> Outcome:
     """Reads one contact of the location."""
     ghl = await ctx.ghl_for(location_of(event))
-    return await _result(ctx, lambda: ghl.search_contacts(page_limit=1))
+    return await tested(ctx, lambda: ghl.search_contacts(page_limit=1))
 
 
 async def test_notion(event: Claimed, ctx: Context) -> Outcome:
     """Reads whose the token is."""
-    return await _result(ctx, ctx.notion.whoami)
+    return await tested(ctx, ctx.notion.whoami)
 
 
 async def test_phorest(event: Claimed, ctx: Context) -> Outcome:
     """Reads the branches."""
-    return await _result(ctx, ctx.phorest.branches)
+    return await tested(ctx, ctx.phorest.branches)
 
 
-async def _result(ctx: Context, read: Callable[[], Awaitable[object]]) -> Outcome:
+async def test_google(event: Claimed, ctx: Context) -> Outcome:
+    """Reads one contact of the user."""
+    return await tested(ctx, ctx.google_for(user_of(event)).one)
+
+
+async def tested(ctx: Context, read: Callable[[], Awaitable[object]]) -> Outcome:
+    """What becomes of an event that asks whether a connection works: `read` is the call. Also for destinations of your own."""
+
     async def call() -> bool:
         await read()
         return True

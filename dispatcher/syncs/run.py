@@ -157,7 +157,8 @@ class Run:
         """A copy of the numbers, with the calls and the time of this attempt."""
         worked_ms = self._before.worked_ms + self.ctx.took_ms()
         left = self._numbers.quota_left if self._tally.quota_left is None else self._tally.quota_left
-        return replace(self._numbers, calls=self._before.calls + self._tally.calls, quota_left=left, worked_ms=worked_ms)
+        quota = self._numbers.quota if self._tally.quota is None else self._tally.quota
+        return replace(self._numbers, calls=self._before.calls + self._tally.calls, quota_left=left, quota=quota, worked_ms=worked_ms)
 
     def result(self) -> Mapping[str, object]:
         """For the event's timeline."""

@@ -45,7 +45,7 @@ set state = 'running', reason = null, ended_at = null, started_at = coalesce(sta
     since = case when until is not null then since when hours_back is not null then now() - hours_back * interval '1 h' else s.watermark end
 from outbox.syncs s where r.id = $1 and s.name = r.sync
 returning r.id, r.sync, r.type, r.trigger, r.dry_run, r.hours_back, r.since, r.until, r.started_at, r.created, r.updated, r.unchanged, r.skipped, r.deleted,
-          r.errors, r.errors_by, r.calls, r.quota_left, r.phase, r.progress, r.expected, r.pages, r.checkpoint, r.worked_ms, r.missed, r.cancel_by,
+          r.errors, r.errors_by, r.calls, r.quota_left, r.quota, r.phase, r.progress, r.expected, r.pages, r.checkpoint, r.worked_ms, r.missed, r.cancel_by,
           s.kept, s.may_delete, s.off, (select count(*)::int from outbox.run_records k where k.run_id = r.id) logged
 
 -- name: keep
@@ -53,7 +53,7 @@ returning r.id, r.sync, r.type, r.trigger, r.dry_run, r.hours_back, r.since, r.u
 update outbox.runs
 set state = $2, reason = $3, ended_at = case when $4 then now() end, created = $5, updated = $6, unchanged = $7, skipped = $8, deleted = $9,
     errors = $10, errors_by = $11::jsonb, calls = $12, quota_left = $13, phase = $14, progress = $15, expected = $16, pages = $17,
-    checkpoint = $18::jsonb, worked_ms = $19, missed = $20::jsonb
+    checkpoint = $18::jsonb, worked_ms = $19, missed = $20::jsonb, quota = $21
 where id = $1 and state in ('running', 'waiting') returning cancel_by
 
 -- name: cancel

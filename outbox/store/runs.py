@@ -118,6 +118,7 @@ class Numbers:
     errors_by: dict[str, int] = field(default_factory=dict)
     calls: int = 0
     quota_left: int | None = None
+    quota: int | None = None
     phase: str | None = None
     progress: int = 0
     expected: int | None = None
@@ -240,8 +241,8 @@ async def begin(connection: Connection, run_id: int) -> Begun | None:
     if row is None:
         return None
     checkpoint, errors_by = row["checkpoint"], json.loads(row["errors_by"])
-    counted = {name: row[name] for name in ("created", "updated", "unchanged", "skipped", "deleted", "errors", "calls", "quota_left")}
-    going = {name: row[name] for name in ("phase", "progress", "expected", "pages", "worked_ms")}
+    counted = {name: row[name] for name in ("created", "updated", "unchanged", "skipped", "deleted", "errors")}
+    going = {name: row[name] for name in ("calls", "quota_left", "quota", "phase", "progress", "expected", "pages", "worked_ms")}
     numbers = Numbers(**counted, **going, errors_by=errors_by, missed=json.loads(row["missed"]))
     numbers.checkpoint = None if checkpoint is None else json.loads(checkpoint)
     plain = {name: row[name] for name in ("id", "sync", "type", "dry_run", "since", "until", "started_at", "may_delete", "off")}
@@ -280,6 +281,7 @@ async def keep(connection: Connection | Pool, run_id: int, numbers: Numbers, *, 
         None if numbers.checkpoint is None else json.dumps(numbers.checkpoint),
         numbers.worked_ms,
         json.dumps(numbers.missed),
+        numbers.quota,
     )
     return None if cancel_by is None else str(cancel_by)
 

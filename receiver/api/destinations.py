@@ -5,7 +5,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from outbox.store import destinations, lanes
+from outbox import operators
+from outbox.operators import Actor
+from outbox.store import calls, destinations, lanes
 from outbox.timeline import iso
 from receiver.api.operation import (
     Answer,
@@ -40,10 +42,19 @@ class Destination(Said):
     times_opened: int = Field(description="Probes in a row that failed.")
     waiting: int = Field(description="Events held for it.")
     oldest_waiting: int | None
+    calls: int = Field(description="Made in the last 24 hours by our own clients; those of clients of your modules are not counted.")
+    success_rate: float | None = Field(
+        description="Of these, whose far side did its part: an answer, a credential taken, no error of its own. null: none was made."
+    )
+    p95_ms: float | None = Field(description="All but one in twenty of these took no longer; null: none was made.")
 
 
 class Destinations(Said):
     destinations: list[Destination]
+
+
+class Tested(Said):
+    event: int = Field(description="GET /api/events/{id} has the answer, as soon as it is there.")
 
 
 class PauseTold(Told):
@@ -78,10 +89,11 @@ class Lanes(Said):
 async def list_destinations(call: Call[NoQuery, NoBody]) -> Answer:
     """All that flow, stand or hold something back."""
     rows = {row["name"]: row for row in await destinations.every(call.desk.pool)}
-    held = await lanes.held(call.desk.pool)
+    held, day = await lanes.held(call.desk.pool), await calls.day(call.desk.pool)
     listed = []
-    for name in sorted({*USUAL, *rows, *held}):
+    for name in sorted({*USUAL, *rows, *held, *day}):
         row, (waiting, oldest, _) = rows.get(name), held.get(name, lanes.NONE_HELD)
+        made = day.get(name)
         listed.append(
             Destination(
                 name=name,
@@ -93,6 +105,9 @@ async def list_destinations(call: Call[NoQuery, NoBody]) -> Answer:
                 times_opened=row["opened"] if row else 0,
                 waiting=waiting,
                 oldest_waiting=oldest,
+                calls=made.made if made else 0,
+                success_rate=round(made.success_rate, 4) if made else None,
+                p95_ms=round(made.p95_ms, 1) if made else None,
             )
         )
     return Answer(Destinations(destinations=listed))
@@ -115,6 +130,12 @@ async def resume(call: Call[NoQuery, NoBody]) -> Answer:
         changed = await destinations.resume(connection, name, by=call.by)
         await call.note(connection, "resume", target=name, changed=changed)
     return await list_destinations(Call(call.desk, call.who, call.path, NoQuery(), NoBody()))
+
+
+async def test(call: Call[NoQuery, NoBody]) -> Answer:
+    """One harmless read call by a dispatcher; the event tells what came of it."""
+    event = await operators.test(call.desk.pool, Actor(call.by, "api"), _name(call.path["name"]))
+    return Answer(Tested(event=event), 202)
 
 
 async def list_lanes(call: Call[LanesAsked, NoBody]) -> Answer:
@@ -151,5 +172,17 @@ OPERATIONS: Table = (
     ),
     Operation("POST", "/api/destinations/{name}/pause", "Hold everything for it", Role.OPERATOR, pause, NoQuery, PauseTold, Destinations),
     Operation("POST", "/api/destinations/{name}/resume", "Let it flow", Role.OPERATOR, resume, NoQuery, NoBody, Destinations),
+    Operation(
+        "POST",
+        "/api/destinations/{name}/test",
+        "Ask whether it works",
+        Role.OPERATOR,
+        test,
+        NoQuery,
+        NoBody,
+        Tested,
+        202,
+        also={409: "There is no test of it, or it does not flow"},
+    ),
     Operation("GET", "/api/lanes", "Lanes that are not free, and what holds them", Role.VIEWER, list_lanes, LanesAsked, NoBody, Lanes),
 )

@@ -57,6 +57,7 @@ class Run(Said):
     )
     calls: int
     quota_left: int | None = Field(description="Calls left today; null: the API does not say.")
+    quota: int | None = Field(description="Calls that the API allows in a day, of which calls are a share; null: it does not say.")
     phase: str | None
     progress: int
     expected: int | None

@@ -4,7 +4,6 @@ It travels in the bodies of pages and forms only, never in an address, a log or 
 sends it, with an id of its own and through every check of a form.
 """
 
-from collections import Counter
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
@@ -13,6 +12,8 @@ from receiver.console.page import Form
 
 MOST_CHARS = 60_000
 OWN_FIELDS = frozenset({"form", "back"})  # of every form: its one-use id, which is new, and the page it stood on
+# What a person writes in forms of the console. All else was chosen, ticked or given by the page: it is shown, and sent as it was.
+WRITTEN = frozenset({"reason", "note", "text", "minutes", "hours_back", "number", "deletions", "from", "to"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,27 +29,30 @@ class Kept:
         return Form(self.body.encode())
 
     @property
-    def typed(self) -> list[tuple[str, str]]:
-        """Fields of one value each, to be shown."""
-        return [(name, value) for name, value in self._pairs() if self._often[name] == 1]
+    def written(self) -> list[tuple[str, str]]:
+        """What a person wrote, to be looked through and changed."""
+        return [(name, value) for name, value in self._pairs() if name in WRITTEN]
 
     @property
-    def chosen(self) -> list[tuple[str, str]]:
-        """Fields of many values, such as ticked rows."""
-        return [(name, value) for name, value in self._pairs() if self._often[name] > 1]
+    def given(self) -> list[tuple[str, str]]:
+        """Everything else, to be sent as it was."""
+        return [(name, value) for name, value in self._pairs() if name not in WRITTEN]
 
     @property
-    def _often(self) -> Counter[str]:
-        return Counter(name for name, _ in self._pairs())
+    def said(self) -> list[tuple[str, str]]:
+        """What was given, in words: each name once, with its value, or how many values it has."""
+        of = {name: [value for other, value in self.given if other == name] for name, _ in self.given}
+        said = {name: values[0] if len(values) == 1 else f"{len(values)} of them" for name, values in of.items()}
+        return [(name.replace("_", " ").capitalize(), value) for name, value in said.items()]
 
     def _pairs(self) -> list[tuple[str, str]]:
         return [(name, value) for name, value in self.form.pairs if name not in OWN_FIELDS]
 
 
 def keep(path: str, form: Form) -> Kept | None:
-    """What of a form is worth keeping. None: nothing was typed, or it is too long to be carried along."""
+    """What of a form is worth keeping. None: it says nothing, or it is too long to be carried along."""
     kept = Kept(path, urlencode(form.pairs))
-    return kept if len(kept.body) <= MOST_CHARS and kept.typed + kept.chosen else None
+    return kept if len(kept.body) <= MOST_CHARS and (kept.written or kept.given) else None
 
 
 def carried(form: Form) -> Kept | None:

@@ -40,7 +40,7 @@ class Renderer:
             lstrip_blocks=True,
         )
         self._jinja.globals.update(asset=assets.url, words=words, new_form_id=lambda: str(uuid.uuid4()), icon=self._icon)
-        self._jinja.filters.update(count=words.count, duration=words.duration, size=words.size, cut=words.cut, mask=words.mask)
+        self._jinja.filters.update(count=words.count, duration=words.duration, size=words.size, cut=words.cut, mask=words.mask, ticks=ticks)
         self._sprite = assets.url("shapes.svg")
 
     def page(self, template: str, context: Mapping[str, Any], *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -58,6 +58,14 @@ class Renderer:
     def _icon(self, name: str) -> Markup:
         """A shape of the sprite, beside a word that says the same."""
         return Markup('<svg class="icon" aria-hidden="true" width="16" height="16"><use href="{}#{}"/></svg>').format(self._sprite, name)
+
+
+def ticks(text: str) -> Markup:
+    """Words in which what stands between backticks is a command or a name, as our messages have it."""
+    parts = str(text).split("`")
+    if len(parts) % 2 == 0:  # one of them belongs to no other
+        return escape(text)
+    return Markup("").join(Markup("<code>{}</code>").format(part) if n % 2 else escape(part) for n, part in enumerate(parts))
 
 
 def time_element(then: datetime, *, zone: tzinfo | None, now: datetime | None) -> Markup:

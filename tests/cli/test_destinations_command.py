@@ -24,6 +24,14 @@ async def test_a_destination_is_paused_and_resumed_by_hand(command: Command, pos
     assert [row["what"] for row in await postroom.rows("select what from outbox.audit order by id")] == ["pause", "resume", "resume"]
 
 
+async def test_a_destination_is_asked_whether_it_works(command: Command, postroom: Postroom) -> None:
+    event = command("destinations", "test", "notion", "--json").json()["event"]
+    assert await postroom.value("select kind from outbox.events where id = $1", event) == "connection.test.notion"
+    command("destinations", "pause", "ghl")
+    ended = command("destinations", "test", "ghl")
+    assert (ended.code, "Resume it first" in ended.err) == (1, True)
+
+
 async def test_an_unknown_destination_is_bad_usage_and_the_known_ones_are_named(command: Command) -> None:
     for act in ("pause", "resume"):
         ended = command("destinations", act, "phone")

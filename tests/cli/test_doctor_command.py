@@ -172,6 +172,21 @@ async def test_a_receiver_that_answers_is_asked_whether_it_is_ready(command: Com
     assert (ended.code, standing(ended, "receiver")) == (1, ["wrong"])
 
 
+async def test_who_is_told_of_alerts_is_found_and_whether_the_receiver_tells_that_no_dispatcher_is_alive(command: Command) -> None:
+    async def ready(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
+        await send({"type": "http.response.body", "body": b'{"ready": true, "waiting": 0, "watches": false}'})
+
+    async with serve(ready) as running:
+        port = str(running.port)
+        silent = await asyncio.to_thread(command, "doctor", "--json", PORT=port)
+        told = await asyncio.to_thread(command, "doctor", "--json", PORT=port, POSTROOM_ALERT_URLS="room=slack+https://hooks.example.com/x")
+    assert (standing(silent, "alerts"), standing(silent, "receiver")) == (["off"], ["fine"])
+    assert "POSTROOM_ALERT_URLS is not set" in says(silent, "alerts")
+    assert (standing(told, "alerts"), standing(told, "receiver"), told.code) == (["fine"], ["warn"], 0)
+    assert "hooks.example.com" not in told.out
+
+
 def test_a_database_that_is_away_is_a_finding_among_others(bare: Command) -> None:
     ended = bare("doctor", "--no-calls", "--json", DATABASE_URL="postgresql://app@127.0.0.1:1/postroom")
     assert (ended.code, standing(ended, "database")) == (1, ["wrong"])

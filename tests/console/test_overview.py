@@ -1,6 +1,6 @@
 """The overview: one sentence, what needs a person, and the way to a first event."""
 
-from outbox.store import budgets, destinations
+from outbox.store import budgets, calls, destinations
 from outbox.testing import Postroom
 from receiver.console.pages.overview import spikes
 from tests.console.visiting import looking, operating
@@ -55,6 +55,15 @@ async def test_dispatchers_are_shown_with_version_and_heartbeat_and_budgets_with
         page = await visitor.page("/console/")
     assert "worker-a 9.8.7 0 running" in page
     assert "ghl:loc_1 50,000 of 200,000 calls today, 25.0 %" in page
+
+
+async def test_calls_of_the_day_are_shown_by_destination(postroom: Postroom) -> None:
+    await calls.add(postroom.pool, [("ghl", 16, 990, 1), ("ghl", 20, 10, 5), ("notion", 4, 3, 3)])
+    async with looking(postroom) as visitor:
+        overview, connections = await visitor.page("/console/"), await visitor.page("/console/connections")
+    assert "ghl 1,000 calls in 24 h 99.4 % well" in overview
+    assert "notion 3 calls in 24 h 0.0 % well" in overview
+    assert "99.4 % of calls well" in connections
 
 
 async def test_when_the_last_dispatcher_was_there_is_said(postroom: Postroom) -> None:

@@ -234,7 +234,8 @@ POINTS: Mapping[str, Point] = {**DISPATCHER, **RECEIVER}
 _REFRESH = "the tokens of connected accounts: tests/dispatcher/test_oauth_tokens.py kills a process between its call and its commit"
 _INSTALL = "sent in a handler's transaction, which ends with its settlement: handler.commit"
 _STATISTICS = (
-    "numbers for people, one statement each; no event depends on them: tests/outbox/test_minutes.py, tests/dispatcher/test_tally.py"
+    "numbers for people, one statement each; no event depends on them: "
+    "tests/outbox/test_minutes.py, tests/dispatcher/test_tally.py and test_calls.py"
 )
 _ALERTS = "one transaction with the staging of its event: tests/dispatcher/test_alarms.py breaks it off"
 _BY_HAND = "a person's act, one transaction with its row of the audit: api.commit"
@@ -260,6 +261,8 @@ EXEMPT: Mapping[str, str] = {
     "connections.uninstall": _INSTALL,
     "consents.begin": "one statement of the command line, which a person repeats",
     "consents.end": "sent in one transaction with the staging of its event: api.commit",
+    "calls.add": _STATISTICS,
+    "calls.prune": _STATISTICS,
     "minutes.add": _STATISTICS,
     "minutes.begin_arrivals": _STATISTICS,
     "minutes.count_arrivals": _STATISTICS,

@@ -1,5 +1,7 @@
 """A test of a connection: one read call whose answer is the event's outcome; what fails is told and is no dead letter."""
 
+from functools import partial
+
 import pytest
 
 from dispatcher.config import DispatcherSettings
@@ -11,6 +13,8 @@ from outbox.testing import Postroom
 from simulators.notion import NotionSimulator
 from simulators.samples import DEMO_NOTION_TOKEN
 from simulators.serving import serve
+from tests.dispatcher import googling
+from tests.dispatcher.handling import fate
 from tests.dispatcher.running import dispatching, eventually
 
 OTTO = Actor("otto", "console")
@@ -26,6 +30,10 @@ async def outcome(postroom: Postroom, event: int, at: str) -> dict[str, str]:
     async with dispatching(postroom.dsn, settings=settings):
         await eventually(is_over)
     return (await postroom.rows("select outcome::text, note from outbox.attempts where event_id = $1", event))[0]
+
+
+async def is_settled(postroom: Postroom, event: int) -> bool:
+    return (await fate(postroom, event)).state != "pending"
 
 
 async def test_a_test_says_that_it_works_and_how_long_it_took(postroom: Postroom) -> None:
@@ -47,9 +55,20 @@ async def test_a_destination_that_is_not_there_is_the_result_of_the_test_and_no_
     assert await postroom.rows("select from outbox.dead") == []
 
 
+async def test_a_users_google_is_tested_by_their_own_consent(postroom: Postroom) -> None:
+    async with googling.world(postroom) as google:
+        await google.connect("ada")
+        for user, state in (("ada", "done"), ("nobody", "skipped")):
+            event = await operators.test(postroom.pool, OTTO, f"google:{user}")
+            async with google.dispatching():
+                await google.until(partial(is_settled, postroom, event))
+            assert (await fate(postroom, event)).state == state
+        assert google.google.requests.count("GET", googling.LIST) == 1
+
+
 async def test_what_stands_is_not_tested_nor_what_there_is_no_test_of(postroom: Postroom) -> None:
     await destinations.pause(postroom.pool, "notion", why="schema change", by="ben")
-    for name in ("notion", "google", "alert:room", "notion:x"):
+    for name in ("notion", "google", "mailer", "alert:room", "notion:x"):
         with pytest.raises(NotNow):
             await operators.test(postroom.pool, OTTO, name)
     assert await postroom.rows("select from outbox.events") == []

@@ -20,9 +20,12 @@ import dispatcher
 from dispatcher import handling
 from dispatcher.config import DispatcherSettings
 from dispatcher.modules import GROUP, load, look
-from outbox import sync_facts
+from dispatcher.routes import told
+from outbox import operators, sync_facts
+from outbox.errors import NotNow
 from outbox.kinds import ContactChange
-from outbox.store import contacts, wanted
+from outbox.operators import Actor
+from outbox.store import contacts, routes, wanted
 from outbox.testing import Drain, Postroom, Pull
 from simulators import samples
 from simulators.ghl import GhlSimulator
@@ -159,6 +162,24 @@ async def test_the_mailer_example_sends_one_mail_or_says_what_it_costs(
             assert (became.state, became.why, became.is_held) == ("pending", "held for mailer", True)
         case _:
             assert (became.state, became.failures, second["state"]) == ("pending", 0, "pending")
+
+
+async def test_the_mailer_example_is_tested_by_its_own_call(postroom: Postroom, drain: Drain, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def account(request: Request) -> Response:
+        return Response()
+
+    with pytest.raises(NotNow):
+        await operators.test(postroom.pool, Actor("otto", "cli"), "mailer")  # no dispatcher has said yet that it routes one
+    own = with_module(DispatcherSettings.model_construct(), "welcome")
+    async with postroom.pool.acquire() as connection:
+        await routes.tell(connection, told(load(own.modules).routes))
+    event = await operators.test(postroom.pool, Actor("otto", "cli"), "mailer")
+    async with serve(Starlette(routes=[Path_("/account", account)])) as running:
+        monkeypatch.setenv("MAILER_URL", running.base_url)
+        await drain(settings=own)
+    became = await fate(postroom, event)
+    assert became.state == "done"
+    assert '"works": true' in str(became.why)
 
 
 async def test_without_an_address_the_mails_wait(postroom: Postroom, drain: Drain, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -308,7 +308,7 @@ async def test_an_answer_that_never_ends_is_given_up() -> None:
         gone.set()
 
 
-async def test_cancelling_a_call_passes_through_and_is_observed() -> None:
+async def test_cancelling_a_call_passes_through_and_says_nothing_of_the_far_side() -> None:
     arrived, gone = asyncio.Event(), asyncio.Event()
 
     async def hang(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
@@ -323,7 +323,7 @@ async def test_cancelling_a_call_passes_through_and_is_observed() -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         gone.set()
-    assert [(call.method, call.path, call.status) for call in calls] == [("POST", "/notes", None)]
+    assert calls == []
 
 
 @respx.mock

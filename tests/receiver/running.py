@@ -86,10 +86,12 @@ class Talk:
 
 
 @asynccontextmanager
-async def started(database: Postroom | str, own: ReceiverSettings | None = None, *, seal: Sealer | None = None) -> AsyncIterator[Talk]:
+async def started(
+    database: Postroom | str, own: ReceiverSettings | None = None, *, seal: Sealer | None = None, watches: bool = False
+) -> AsyncIterator[Talk]:
     """The app, in a task of its own as under a server, until the block ends."""
     dsn = database if isinstance(database, str) else database.dsn
-    app = Receiver(dsn, own or settings(), sealer=seal or sealer())
+    app = Receiver(dsn, own or settings(), sealer=seal or sealer(), watches=watches)
     ready, leave = asyncio.Event(), asyncio.Event()
 
     async def live() -> None:

@@ -6,9 +6,9 @@ from dispatcher.context import Context
 from dispatcher.outcome import Done, Outcome, Retry
 from dispatcher.routes import Route
 from outbox import Claimed, Event
-from outbox.store import destinations
+from outbox.store import calls, destinations
 from outbox.testing import Drain, Postroom
-from tests.receiver.running import Talk, started
+from tests.receiver.running import AS_VIEWER, Talk, started
 from tests.receiver.test_api_events import stage_all
 
 
@@ -47,6 +47,26 @@ async def test_a_pause_needs_a_reason_and_a_sensible_time(postroom: Postroom, to
     async with started(postroom) as talk:
         assert (await talk.post("/api/destinations/ghl/pause", told)).status_code == 422
     assert await postroom.value("select count(*) from outbox.destinations") == 0
+
+
+async def test_a_test_is_an_event_whose_answer_is_looked_up(postroom: Postroom) -> None:
+    async with started(postroom) as talk:
+        asked = await talk.post("/api/destinations/google:ada/test")
+        none = await talk.post("/api/destinations/smtp/test")
+        viewer = await talk.client.post("/api/destinations/notion/test", headers=AS_VIEWER)
+    assert (asked.status_code, none.status_code, viewer.status_code) == (202, 409, 403)
+    [row] = await postroom.rows("select id, kind, convert_from(payload, 'UTF8')::jsonb ->> 'account' account from outbox.events")
+    assert row == {"id": asked.json()["event"], "kind": "connection.test.google", "account": "ada"}
+    assert [row["via"] for row in await postroom.rows("select via from outbox.audit where what = 'test'")] == ["api"]
+
+
+async def test_calls_of_the_last_day_are_told_with_their_success_and_p95(postroom: Postroom) -> None:
+    await calls.add(postroom.pool, [("phorest", 10, 199, 1), ("phorest", 20, 1, 0)])
+    async with started(postroom) as talk:
+        phorest, ghl = await destination(talk, "phorest"), await destination(talk, "ghl")
+    assert (phorest["calls"], phorest["success_rate"]) == (200, 0.995)
+    assert 22 < float(str(phorest["p95_ms"])) <= 32
+    assert (ghl["calls"], ghl["success_rate"], ghl["p95_ms"]) == (0, None, None)
 
 
 async def test_a_name_that_no_destination_can_have_is_a_404(postroom: Postroom) -> None:

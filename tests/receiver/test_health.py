@@ -87,6 +87,12 @@ async def test_readiness_follows_the_database(postroom: Postroom) -> None:
         await until(is_ready)
 
 
+async def test_readiness_says_whether_somebody_looks_for_dispatchers(postroom: Postroom) -> None:
+    for watches in (False, True):
+        async with started(postroom, watches=watches) as talk:
+            assert (await talk.client.get("/readyz")).json()["watches"] is watches
+
+
 async def test_readiness_names_the_schema_when_it_does_not_fit(postroom: Postroom) -> None:
     await postroom.pool.execute("insert into outbox.migrations (version, name) values (9999, 'of a newer Postroom')")
     try:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from outbox import db, kinds, operators
+from outbox import db, operators
 from outbox.db import Record
 from outbox.errors import DatabaseUnavailable, NotNow
-from outbox.store import budgets, connections, destinations, handshakes, lanes, sources
+from outbox.store import budgets, calls, connections, destinations, handshakes, lanes, sources
+from outbox.store.calls import Calls
 from receiver.api.destinations import NAME, USUAL
 from receiver.console import words
 from receiver.console.page import Act, Done, Form, Page, Pages, Visit, no_such
@@ -65,20 +66,23 @@ class Way:
     calls_left: int | None
     rests_s: float | None
     token_ends_at: datetime | None
+    day: Calls | None
 
 
 async def read(visit: Visit) -> Mapping[str, Any]:
     """Sources, destinations and handshakes, each on its own."""
-    doors, ways, tokens = await asyncio.gather(
+    doors, ways, tokens, tested = await asyncio.gather(
         visit.panel("the sources", _doors(visit)),
         visit.panel("the destinations", _ways(visit)),
         visit.panel("Notion's tokens", handshakes.every(visit.pool, SOURCE)),
+        visit.panel("which tests there are", operators.tested(visit.pool)),
     )
     rows = tokens.value or []
     return {
         "doors": doors,
         "safe_days": SAFE_DAYS,
-        "tested": kinds.TESTED,
+        "tested": (tested.value or frozenset()) - {"google"},
+        "per_account": operators.ACCOUNTS,
         "ways": ways,
         "tokens": tokens,
         "candidates": [row for row in rows if row["promoted_at"] is None],
@@ -128,8 +132,9 @@ async def _ways(visit: Visit) -> list[Way]:
     held = await lanes.held(visit.pool)
     spent = await budgets.every(visit.pool)
     tokens = {row["destination"]: row["expires_at"] for row in await connections.every(visit.pool)}
+    day = await calls.day(visit.pool)
     listed = []
-    for name in sorted({*USUAL, *rows, *held, *tokens}):
+    for name in sorted({*USUAL, *rows, *held, *tokens, *day}):
         row, (waiting, oldest, _) = rows.get(name), held.get(name, lanes.NONE_HELD)
         state = row["state"] if row else "flowing"
         said = {
@@ -155,6 +160,7 @@ async def _ways(visit: Visit) -> list[Way]:
                 used["daily_left"] if used else None,
                 used["paused_s"] if used else None,
                 tokens.get(name),
+                day.get(name),
             )
         )
     return listed

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from outbox import sync_facts
 from outbox.db import Pool, Record
 from outbox.health import judge
-from outbox.store import budgets, console, dead, destinations, events, handshakes, lanes, minutes, sources, standing, workers
+from outbox.store import budgets, calls, console, dead, destinations, events, handshakes, lanes, minutes, sources, standing, workers
 from outbox.store.minutes import Counts
 from receiver.console import charts, words
 from receiver.console.charts import Chart
@@ -23,6 +23,7 @@ from receiver.handshakes import SOURCE
 
 PATH, CONNECTIONS = "/console/", "/console/connections"
 MOST_GROUPS = 20
+MOST_CALLED = 10
 DAY_S, BARS, BAR_S = 86_400.0, 96, 900
 SPIKE_LEAST, SPIKE_TIMES = 20, 3
 
@@ -62,10 +63,11 @@ class Day:
 async def read(visit: Visit) -> Mapping[str, Any]:
     """All panels at once; each may fail by itself."""
     pool = visit.pool
-    syncs, last, spent = await asyncio.gather(
+    syncs, last, spent, called = await asyncio.gather(
         visit.panel("the syncs", sync_facts.every(pool)),
         visit.panel("who was there last", workers.last(pool)),
         visit.panel("the rate budgets", budgets.every(pool)),
+        visit.panel("the calls", calls.day(pool, limit=MOST_CALLED)),
     )
     counts, needs, alive, ever, day, health = await asyncio.gather(
         visit.panel("the counts", events.counts(pool)),
@@ -86,6 +88,7 @@ async def read(visit: Visit) -> Mapping[str, Any]:
         "alive": alive,
         "day": day,
         "health": health,
+        "called": called,
         "judged": None if health.value is None else judge(health.value),
         "spent": spent,
         "lights": Counter(one["light"] for one in syncs.value or []),

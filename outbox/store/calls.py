@@ -1,0 +1,75 @@
+"""outbox.calls: how calls to each destination went, counted by how long they took. For people: no event depends on it.
+
+A call is in the first bucket whose bound it does not exceed; bounds grow by the root of two from 1 ms, so what is said of a share
+of the calls is off by less than that.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from outbox import db
+from outbox.db import Connection, Pool
+from outbox.queries import load
+
+Q = load("calls")
+TOP: Final = 40  # 17 minutes: longer than any call may take
+MOST: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """Those of one destination in the last 24 hours. `p95_ms`: all but one in twenty took no longer."""
+
+    made: int
+    failed: int
+    p95_ms: float
+
+    @property
+    def success_rate(self) -> float:
+        """Of all that were made."""
+        return (self.made - self.failed) / self.made
+
+
+def bucket_of(took_ms: float) -> int:
+    """Which one a call belongs in."""
+    return 0 if took_ms <= 1 else min(TOP, math.ceil(2 * math.log2(took_ms)))
+
+
+def bound_ms(bucket: int) -> float:
+    """The longest time of a bucket."""
+    return float(2 ** (bucket / 2)) if bucket >= 0 else 0.0
+
+
+def quantile_ms(counts: Sequence[tuple[int, int]], share: float) -> float:
+    """What this share of the calls did not exceed, by (bucket, calls) in order; inside a bucket they are taken to lie evenly. Pure."""
+    rank, before = share * sum(number for _, number in counts), 0
+    for bucket, number in counts:
+        if before + number >= rank:
+            low, high = bound_ms(bucket - 1), bound_ms(bucket)
+            return low + (high - low) * (rank - before) / number
+        before += number
+    return 0.0
+
+
+async def add(connection: Connection | Pool, counted: Iterable[tuple[str, int, int, int]]) -> None:
+    """Adds (destination, bucket, calls, failed)."""
+    if rows := list(counted):
+        await db.fetch(connection, Q["add"], *(list(column) for column in zip(*rows, strict=True)))
+
+
+async def day(connection: Connection | Pool, *, limit: int = MOST) -> Mapping[str, Calls]:
+    """The last 24 hours, of the destinations with the most calls."""
+    of: dict[str, list[tuple[int, int, int]]] = {}
+    for row in await db.fetch(connection, Q["day"], limit):
+        of.setdefault(row["destination"], []).append((row["bucket"], row["calls"], row["failed"]))
+    return {
+        name: Calls(sum(n for _, n, _ in rows), sum(f for _, _, f in rows), quantile_ms([(b, n) for b, n, _ in rows], 0.95))
+        for name, rows in of.items()
+    }
+
+
+async def prune(connection: Connection) -> None:
+    """Forgets what is over two days old."""
+    await db.fetch(connection, Q["prune"])
