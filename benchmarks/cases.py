@@ -15,6 +15,7 @@ from benchmarks.graphile import Absent, graphile, installed
 from benchmarks.ingest import ingest
 from benchmarks.latency import latency
 from benchmarks.server import database
+from benchmarks.yardstick import commits_per_s
 from outbox import db
 
 Case: TypeAlias = Callable[[Bench], Awaitable[None]]
@@ -144,10 +145,11 @@ async def backlog(bench: Bench) -> None:
 
 
 async def hot_lane(bench: Bench) -> None:
-    """One lane alone."""
+    """One lane alone, beside the commits of one connection, one after the other."""
+    bench.results["commits_per_s"] = await commits_per_s(bench.running)
     per_s = (await drain(bench.running, events=bench.sizes.hot_alone, lanes=0, lane="hot")).per_s
     bench.results["hot_lane_per_s"] = round(per_s)
-    bench.tell(f"one hot lane alone: {per_s:,.0f}/s")
+    bench.tell(f"one hot lane alone: {per_s:,.0f}/s; bare commits, one after the other: {bench.results['commits_per_s']:,}/s")
 
 
 async def wake_up(bench: Bench) -> None:

@@ -17,6 +17,8 @@ NOTES: Final[Mapping[str, str]] = {
     "An HMAC is cheap, so that this shows; beside an Ed25519 signature it does not.",
     "drain_per_s": "An absolute rate, of two cores that the dispatcher shares with Postgres. It was set on a machine where pgqueuer "
     "reached 11,700/s and more; compare with pgqueuer beside it (6,389/s in the run of 2026-11-28, on cores half as fast).",
+    "hot_lane_per_s": "Its events go one after the other, each when the one before is committed, so it cannot be much faster than the "
+    "commits of one connection: the line below it. That is this machine's disk, which changes by the hour (1,022 events/s on 2026-11-28).",
     "latency_p50_ms": "An absolute time: the stager's commit, its NOTIFY, a claim and the start of a handler, each of which waits for a "
     "core. Set on a machine whose cores were about twice as fast.",
     "latency_p99_ms": "As the p50, on the same grounds; which of its parts makes the tail has not been measured.",
@@ -68,6 +70,7 @@ ROWS: Final = (
     Row("drain beside one long lane, share of the plain rate", "relative.hot_lane", 0.7, show=".2f"),
     Row("drain with an old snapshot held, share of the plain rate", "relative.old_snapshot", 0.6, show=".2f"),
     Row("one hot lane alone, events/s", "hot_lane_per_s", 1_000),
+    Row("bare commits of one connection, one after the other, /s", "commits_per_s"),
     Row("WAL, stage, bytes/event", "wal_stage_bytes"),
     Row("WAL, drain, bytes/event", "wal_drain_bytes"),
     Row("WAL, stage and drain, bytes/event", "wal_bytes", 1_750, at_most=True),
