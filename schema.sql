@@ -551,6 +551,7 @@ create table outbox.connections (                 -- accounts at a provider that
   check (state <> 'uninstalled' or sealed is null)
 );
 create index connections_account on outbox.connections (provider, account);
+create index connections_resting on outbox.connections (destination) where state <> 'active';
 
 create table outbox.consents (                    -- consents under way: the state that goes out with a link and comes back once
   state_digest bytea primary key,                 -- SHA-256: whoever reads this table cannot end somebody's consent
@@ -589,8 +590,12 @@ create table outbox.syncs (                       -- what is pulled or compared 
   paused_by   text,
   paused_why  text,
   added_at    timestamptz not null default now(),
-  check ((paused_at is null) = (paused_by is null))
+  succeeded_run bigint,                           -- its newest run that ended well and was no rehearsal; NULL: there was none
+  succeeded_at  timestamptz,
+  check ((paused_at is null) = (paused_by is null)),
+  check ((succeeded_run is null) = (succeeded_at is null))
 );
+create index syncs_of_all on outbox.syncs (name) where name not like 'google-contacts:%';   -- beside ten thousand of users a few
 
 create table outbox.schedules (                   -- when runs are staged; the code's defaults, until a person edits one
   sync      text not null references outbox.syncs on delete cascade,
@@ -650,7 +655,37 @@ create table outbox.runs (
 );
 create index runs_sync on outbox.runs (sync, id);
 create index runs_undone on outbox.runs (id) where ended_at is null;
+create index runs_failed on outbox.runs (sync, id) where state in ('failed', 'braked');
 create unique index runs_next on outbox.runs (sync, type) where state = 'queued' and trigger = 'schedule';   -- ticks do not pile up
+
+-- Row trigger: a run that ended well is its sync's newest success, so that nobody looks for it among all runs.
+create function outbox.note_success() returns trigger
+language plpgsql as $$
+begin
+  update outbox.syncs set succeeded_run = new.id, succeeded_at = new.ended_at
+  where name = new.sync and coalesce(succeeded_at <= new.ended_at, true);
+  return null;
+end $$;
+create trigger runs_succeeded after insert or update of state on outbox.runs
+  for each row when (new.state = 'done' and not new.dry_run) execute function outbox.note_success();
+
+-- The syncs that there is one of for each user: how each stands, by the rules of outbox/light.py; light NULL: a cron expression, so it is worked out there.
+create view outbox.user_syncs as
+select s.name, s.succeeded_at, d.due_at, lost.needs_consent,
+       case when lost.needs_consent then 'grey'
+            when s.paused_by = 'postroom' then 'red'
+            when s.paused_at is not null or d.sync is null then 'grey'
+            when d.has_cron then null
+            when now() - coalesce(s.succeeded_at, s.added_at) > 6 * d.every_s * interval '1 s' then 'red'
+            when now() - coalesce(s.succeeded_at, s.added_at) >= 2 * d.every_s * interval '1 s' then 'yellow'
+            else 'green' end light
+from outbox.syncs s
+left join (
+  select sync, min(every_s) every_s, min(due_at) due_at, count(cron) > 0 has_cron from outbox.schedules
+  where is_on and sync like 'google-contacts:%' group by sync) d on d.sync = s.name
+left join outbox.connections c on c.destination = s.destination and c.state <> 'active'
+cross join lateral (select s.off is not null or c.destination is not null needs_consent) lost
+where s.name like 'google-contacts:%';
 
 create table outbox.run_records (                 -- what a run did to which record: bounded, ids only
   run_id   bigint not null references outbox.runs on delete cascade,

@@ -1,9 +1,11 @@
 """`postroom syncs`: how the scheduled syncs stand, their runs, and what a person decides about them."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from cli.database import ask
 from cli.errors import Failed, Usage
@@ -12,6 +14,7 @@ from cli.output import emit, table
 from cli.who import note, operator
 from outbox import db, sync_facts
 from outbox.db import Connection, Pool
+from outbox.light import Light
 from outbox.store import runs, syncs
 from outbox.store.runs import SwitchedOff, UnknownSync
 
@@ -21,14 +24,24 @@ RunId = Annotated[int, typer.Argument(metavar="RUN", min=1, max=2**53, help="The
 
 
 @app.callback()
-def list_syncs(context: typer.Context, as_json: Json = False) -> None:
+def list_syncs(
+    context: typer.Context,
+    users: Annotated[bool, typer.Option("--users", help="Those of single users, one by one.")] = False,
+    light: Annotated[Light | None, typer.Option("--light", help="With --users: only those of this light.")] = None,
+    after: Annotated[str, typer.Option("--after", metavar="NAME", help="With --users: only those behind it, the next page.")] = "",
+    limit: Limit = 50,
+    as_json: Json = False,
+) -> None:
     """List scheduled syncs; look at their runs; pause, resume, cancel, release.
 
     The light is green, yellow or red by the age of the last success; red, too, when a sync paused itself; grey when nothing is expected.
+    Syncs that there is one of for each user are one line.
 
     Examples:
 
         postroom syncs
+
+        postroom syncs --users --light red
 
         postroom syncs runs ghl-contacts
 
@@ -36,16 +49,34 @@ def list_syncs(context: typer.Context, as_json: Json = False) -> None:
     """
     if context.invoked_subcommand is not None:
         return
+    if users:
+        _list_users(light, after, limit, as_json=as_json)
+        return
+    if light is not None or after:
+        raise Usage("--light and --after go with --users.")
     found = ask(sync_facts.every)
 
     def human(console: Console) -> None:
-        if not found:
+        if not found.syncs and found.users is None:
             console.print("None yet: a dispatcher writes them down when it begins (`postroom worker`).")
             return
-        rows = [[one["name"], one["light"], _last(one), one["next_at"], _standing(one)] for one in found]
-        console.print(table("", ("name", "light", "last success", "next", ""), rows, narrow=frozenset({"name", "light"})))
+        console.print(_table([*map(_row, found.syncs), *([_row_of_users(found.users)] if found.users else [])]))
 
-    emit({"syncs": found}, as_json=as_json, human=human)
+    emit({"syncs": list(found.syncs), "users": found.users}, as_json=as_json, human=human)
+
+
+def _list_users(light: Light | None, after: str, limit: int, *, as_json: bool) -> None:
+    async def read(pool: Pool) -> tuple[list[dict[str, Any]], str | None]:
+        return await sync_facts.page_of_users(pool, after=after, limit=limit, light=light)
+
+    found, behind = ask(read)
+
+    def human(console: Console) -> None:
+        console.print(_table(map(_row, found)) if found else "No user's sync is like that.")
+        if behind is not None:
+            console.print(f"More: --after {behind}")
+
+    emit({"syncs": found, "next_after": behind}, as_json=as_json, human=human)
 
 
 @app.command("runs")
@@ -183,11 +214,27 @@ def _do(act: Any) -> Any:
     return ask(within)
 
 
-def _last(one: dict[str, Any]) -> str | None:
+def _table(rows: Iterable[Sequence[object]]) -> Table:
+    return table("", ("name", "light", "last success", "next", ""), rows, narrow=frozenset({"name", "light"}))
+
+
+def _row(one: Mapping[str, Any]) -> list[object]:
+    return [one["name"], one["light"], _last(one), one["next_at"], _standing(one)]
+
+
+def _row_of_users(users: Mapping[str, Any]) -> list[object]:
+    """All of them in one row."""
+    said = ", ".join(f"{number} {colour}" for colour, number in users["lights"].items() if number)
+    rest = f"; {users['need_consent']} have to consent" if users["need_consent"] else ""
+    name = f"{users['name']}:*"
+    return [name, users["light"], users["last_success_at"], users["next_at"], f"{users['count']} users: {said}{rest} (--users lists them)"]
+
+
+def _last(one: Mapping[str, Any]) -> str | None:
     return None if one["last_success"] is None else str(one["last_success"]["at"])
 
 
-def _standing(one: dict[str, Any]) -> str:
+def _standing(one: Mapping[str, Any]) -> str:
     """What a person should know first."""
     if one["off"]:
         return f"off: {one['off']}"

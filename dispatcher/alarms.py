@@ -100,4 +100,5 @@ def conditions(now: Standing, verdict: Verdict, stopped: Sequence[Stopped], gaps
             if count
         ),
         *(Condition(f"sync:{name}", "red", f"the sync {name} is red: {RED}", "sync") for name in now.red_syncs),
+        *([Condition("sync:users", "red", f"{now.red_users} users' syncs are red", "sync")] if now.red_users else []),
     ]

@@ -40,7 +40,5 @@ async def absence(pool: Pool, *, since: datetime | None = None, until: datetime 
             {"source": row["source"], "reason": row["reason"], "requests": row["requests"], "last_at": iso(row["last_at"])}
             for row in await find.turned_away(pool, since=since, until=until)
         ],
-        "syncs": [
-            {"sync": row["sync"], "type": row["type"], "due_at": iso(row["due_at"])} for row in await schedules.of(pool) if row["is_on"]
-        ],
+        "syncs": [{"sync": row["sync"], "type": row["type"], "due_at": iso(row["due_at"])} for row in await schedules.coming(pool)],
     }

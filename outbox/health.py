@@ -37,6 +37,7 @@ class Standing:
     oldest_ready_s: float | None = None  # of the events that wait for nobody but a dispatcher; None: none waits
     stopped: Sequence[tuple[str, str]] = ()  # destinations that do not flow, and why
     red_syncs: Sequence[str] = ()
+    red_users: int = 0  # syncs of single users that are red
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,4 +137,14 @@ def _checks(now: Standing) -> Iterator[Check]:
             fair,
             f"the sync {name} is red",
             f"`postroom syncs` says why; then `postroom sync {name}`.",
+        )
+    if now.red_users:
+        yield Check(
+            "syncs of users",
+            False,
+            f"{now.red_users} red",
+            "green or yellow",
+            fair,
+            f"{now.red_users} users' syncs are red",
+            "`postroom syncs --users --light red` says whose and why.",
         )

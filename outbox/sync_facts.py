@@ -1,10 +1,13 @@
 """What a sync and its runs look like from outside, said once for the API, the command line and the console: plain values, times as text.
 
-Reads only. The light and the next times are worked out here from rows, by outbox.light and outbox.cadence.
+Reads only. The light and the next times are worked out here from rows, by outbox.light and outbox.cadence. Syncs that there is one of for
+each user are told as one, whatever their number, and one by one only to whom asks for them.
 """
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -12,22 +15,61 @@ from outbox import cadence
 from outbox.cadence import Cadence, InvalidCadence
 from outbox.db import Connection, Pool, Record
 from outbox.light import Light, light
-from outbox.store import runs, schedules, syncs
+from outbox.store import google_users, runs, schedules, syncs
 from outbox.timeline import iso
 
 NEXT: Final = 5
 RECENT: Final = 20
+CONSENT_LOST: Final = "the user's consent has ended: they have to give it again"
 PLAIN: Final = (
     *("id", "sync", "type", "trigger", "state", "reason", "dry_run", "hours_back", "calls", "quota_left", "quota"),
     *("phase", "progress", "expected", "pages", "worked_ms", "cancel_by"),
 )
 COUNTS: Final = ("total", "created", "updated", "unchanged", "skipped", "deleted", "errors")
+WORST: Final = (Light.RED, Light.YELLOW, Light.GREEN, Light.GREY)
 TIMES: Final = ("since", "until", "asked_at", "started_at", "ended_at", "held_until")
 
 
-async def every(pool: Connection | Pool) -> list[dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """All syncs, those of single users as one; `users` None: there are none."""
+
+    syncs: Sequence[Mapping[str, Any]]
+    users: Mapping[str, Any] | None
+
+    @property
+    def red(self) -> list[str]:
+        """Names of those that are red."""
+        return [one["name"] for one in self.syncs if one["light"] == Light.RED]
+
+    @property
+    def red_users(self) -> int:
+        """How many single users' syncs are red."""
+        return 0 if self.users is None else int(self.users["lights"][Light.RED])
+
+
+async def every(pool: Connection | Pool) -> Folded:
     """All syncs."""
-    return await _told(pool, await syncs.every(pool))
+    return Folded(await _told(pool, await syncs.every(pool)), await users(pool))
+
+
+async def users(pool: Connection | Pool) -> dict[str, Any] | None:
+    """How single users' syncs stand: how many there are, with which light, how many users have to consent. None: there are none."""
+    row = await syncs.users(pool)
+    if row["users"] == 0:
+        return None
+    lights = Counter({colour.value: row[colour.value] for colour in Light})
+    lights.update(one["light"] for one in await _told(pool, await syncs.some(pool, row["by_cron"] or [])))
+    return {
+        "name": google_users.SYNC,
+        "count": row["users"],
+        "light": next((colour.value for colour in WORST if lights[colour.value]), Light.GREY.value),
+        "lights": dict(lights),
+        "need_consent": row["need_consent"],
+        "under_way": row["under_way"],
+        "last_success_at": iso(row["succeeded_at"]),
+        "next_at": iso(row["due_at"]),
+    }
 
 
 async def page(pool: Connection | Pool, *, after: str, limit: int, users: bool, owner: str | None) -> list[dict[str, Any]]:
@@ -35,11 +77,21 @@ async def page(pool: Connection | Pool, *, after: str, limit: int, users: bool, 
     return await _told(pool, await syncs.page(pool, after=after, limit=limit, users=users, owner=owner))
 
 
+async def page_of_users(
+    pool: Connection | Pool, *, after: str, limit: int, light: Light | None = None
+) -> tuple[list[dict[str, Any]], str | None]:
+    """The next of single users' behind the name `after`, only those that show `light`; and where to go on (None: those were all)."""
+    names = await syncs.page_of_users(pool, after=after, limit=limit, light=None if light is None else light.value)
+    found = await _told(pool, await syncs.some(pool, names))
+    return [one for one in found if light in (None, one["light"])], names[-1] if len(names) == limit else None
+
+
 async def _told(pool: Connection | Pool, found: list[Record]) -> list[dict[str, Any]]:
     of: dict[str, list[Record]] = {}
-    for row in await schedules.of(pool):
+    for row in await schedules.of(pool, *(row["name"] for row in found)):
         of.setdefault(row["sync"], []).append(row)
-    current = {row["id"]: run(row) for row in await runs.undone(pool)}
+    undone = [row["current_id"] for row in found if row["current_id"] is not None]
+    current = {row["id"]: run(row) for row in await runs.some(pool, undone)}
     return [_sync(row, of.get(row["name"], []), current.get(row["current_id"])) for row in found]
 
 
@@ -85,11 +137,10 @@ def record(row: Record) -> dict[str, Any]:
 
 def _sync(row: Record, entries: list[Record], current: Mapping[str, Any] | None) -> dict[str, Any]:
     listed = [_schedule(entry) for entry in entries]
-    expected = (
-        [] if row["off"] or row["paused_at"] else [rule for entry in entries if entry["is_on"] and (rule := _rule(entry)) is not None]
-    )
+    off = row["off"] or (CONSENT_LOST if row["consent_lost"] else None)
+    expected = [] if off or row["paused_at"] else [rule for entry in entries if entry["is_on"] and (rule := _rule(entry)) is not None]
     colour = light(expected, last_success_at=row["ok_at"], known_since=row["added_at"], now=row["now"])
-    if row["paused_by"] == syncs.BY_ITSELF and row["off"] is None:
+    if row["paused_by"] == syncs.BY_ITSELF and off is None:
         colour = Light.RED  # nobody wanted that, and it does not go on without a person
     due = [] if not expected else sorted(entry["next"][0]["utc"] for entry in listed if entry["on"] and entry["next"])
     bad = row["bad_id"] is not None
@@ -97,7 +148,7 @@ def _sync(row: Record, entries: list[Record], current: Mapping[str, Any] | None)
         "name": row["name"],
         "destination": row["destination"],
         "types": list(row["types"]),
-        "off": row["off"],
+        "off": off,
         "light": colour.value,
         "watermark": iso(row["watermark"]),
         "paused_at": iso(row["paused_at"]),

@@ -7,8 +7,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -21,6 +20,7 @@ from outbox.errors import DatabaseUnavailable
 from outbox.light import Light
 from outbox.migrate import check
 from outbox.store import events, sources
+from outbox.sync_facts import Folded
 from outbox.timeline import iso
 from receiver.api.operation import Answer, Call, NoBody, NoQuery, Operation, Said, Table, Time
 from receiver.desk import Desk
@@ -112,7 +112,7 @@ class Metrics:
         self._lock = asyncio.Lock()
         self._counted_at = float("-inf")
         self._counts: dict[str, int] | None = None
-        self._syncs: list[dict[str, Any]] = []
+        self._syncs = Folded([], None)
 
     async def text(self, desk: Desk) -> bytes:
         """In Prometheus's text format."""
@@ -130,7 +130,7 @@ class Metrics:
 
 
 class _Snapshot(Collector):
-    def __init__(self, desk: Desk, counts: dict[str, int] | None, syncs: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, desk: Desk, counts: dict[str, int] | None, syncs: Folded) -> None:
         self._desk, self._counts, self._syncs = desk, counts, syncs
 
     def collect(self) -> Iterable[Metric]:
@@ -154,10 +154,14 @@ class _Snapshot(Collector):
             yield GaugeMetricFamily("postroom_workers", "Dispatchers whose lease holds.", value=self._counts["workers"])
             yield GaugeMetricFamily("postroom_destinations_stopped", "Destinations that do not flow.", value=self._counts["stopped"])
             lights = GaugeMetricFamily("postroom_sync_light", "1 for the light that each sync shows.", labels=["sync", "light"])
-            for sync in self._syncs:
+            for sync in self._syncs.syncs:
                 for colour in Light:
                     lights.add_metric([sync["name"], colour.value], int(sync["light"] == colour))
             yield lights
+            of_users = GaugeMetricFamily("postroom_user_syncs", "How many users' syncs show each light.", labels=["light"])
+            for colour in Light:
+                of_users.add_metric([colour.value], 0 if self._syncs.users is None else self._syncs.users["lights"][colour])
+            yield of_users
 
 
 def operations(metrics: Metrics) -> Table:

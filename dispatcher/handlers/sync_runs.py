@@ -4,11 +4,13 @@ returned        done         the watermark moves
 Cancelled       cancelled    the event is skipped
 NeedsPerson     braked       the event is skipped; releasing the brake stages another run
 Unusable        failed       a dead letter, and the sync pauses itself
+it follows ...  waiting      until the sync that it follows has succeeded once, where that is to be expected
 refused, gone   failed       a dead letter; retried, it goes on at its checkpoint
 anything else   waiting      as any event: held, limited, retried; a dead letter when that was in vain
 """
 
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from dispatcher.clients.oauth import NotConnected
 from dispatcher.clients.tally import Tally, tally
@@ -22,6 +24,8 @@ from outbox.errors import DatabaseUnavailable, OwnershipLost
 from outbox.event import Claimed
 from outbox.store import runs, syncs
 from outbox.store.runs import Category, RunState
+
+FIRST_S: Final = 60.0  # so often a run looks whether the sync that it follows has succeeded
 
 
 def handler(sync: Sync) -> Callable[[Claimed, Context], Awaitable[Outcome | Settled]]:
@@ -41,9 +45,20 @@ def handler(sync: Sync) -> Callable[[Claimed, Context], Awaitable[Outcome | Sett
         is_default = run.account is None or sync.is_per_account  # an account beside the default one has a credential of its own
         if is_default and (off := sync.off(ctx.services)) is not None:
             return await _failed(run, off, None)
+        if (first := _followed(sync, run)) is not None and await syncs.is_to_succeed(ctx.services.pool, first):
+            why = f"{first} has to succeed once before this means anything"
+            await _interrupted(run, why, None)
+            return Snooze(FIRST_S, why)
         return await _carried_out(sync, run)
 
     return run_of_sync
+
+
+def _followed(sync: Sync, run: Run) -> str | None:
+    """The name of the sync that this one follows, for the same account."""
+    if sync.follows is None or run.account is None:
+        return sync.follows
+    return f"{sync.follows}:{run.account}"
 
 
 async def _carried_out(sync: Sync, run: Run) -> Outcome | Settled:

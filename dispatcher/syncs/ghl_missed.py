@@ -20,7 +20,7 @@ from dispatcher.handlers import ghl_appointments, ghl_contacts
 from dispatcher.handlers.ghl_contacts import contact_of, field_keys
 from dispatcher.syncs import locations
 from dispatcher.syncs.base import Default, RunType, Sync
-from dispatcher.syncs.ghl_contacts import BEGINNING, off
+from dispatcher.syncs.ghl_contacts import BEGINNING, GHL_CONTACTS, off
 from dispatcher.syncs.run import Page, Run
 from outbox.cadence import Cron
 from outbox.store import found
@@ -131,5 +131,6 @@ GHL_MISSED: Final = Sync(
     schedules={RunType.INCREMENTAL: Default(Cron("55 * * * *"))},
     off=off,
     enrol=locations.enrol,
-    waits_for_tick=True,  # before the first pull of contacts everything would count as missed
+    waits_for_tick=True,
+    follows=GHL_CONTACTS.name,  # before its first pull has ended everything would count as missed
 )

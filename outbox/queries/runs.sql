@@ -105,17 +105,11 @@ select r.*, s.why, s.until held_until from outbox.runs r
 left join lateral (select why, until from outbox.states(array[r.id]) where r.ended_at is null) s on true
 where ($1::text is null or r.sync = $1) and ($2::bigint is null or r.id < $2) order by r.id desc limit $3
 
--- name: undone
--- read only: runs that have not ended, with why they wait.
-select r.*, s.why, s.until held_until from outbox.runs r
-left join lateral (select why, until from outbox.states(array[r.id])) s on true
-where r.ended_at is null order by r.id limit 500
-
--- name: one
--- read only: a run, with why it waits.
+-- name: some
+-- read only: runs, with why they wait.
 select r.*, s.why, s.until held_until from outbox.runs r
 left join lateral (select why, until from outbox.states(array[r.id]) where r.ended_at is null) s on true
-where r.id = $1
+where r.id = any($1)
 
 -- name: records
 -- read only: what a run did to which record, errors first; $2: only these (NULL: all).
@@ -123,9 +117,9 @@ select record, what, category, note, at from outbox.run_records where run_id = $
 order by (what = 'error') desc, at desc limit $3
 
 -- name: prune
--- forgets runs that ended over $1 days ago, with their records; of each sync the newest success stays.
+-- forgets runs that ended over $1 days ago, with their records; each sync's newest success stays.
 delete from outbox.runs r where r.ended_at < now() - $1::float8 * interval '1 day'
-  and r.id is distinct from (select max(id) from outbox.runs k where k.sync = r.sync and k.state = 'done' and not k.dry_run)
+  and r.id is distinct from (select succeeded_run from outbox.syncs s where s.name = r.sync)
 
 -- name: prune_records
 -- forgets what runs that ended over $1 days ago did to which record.

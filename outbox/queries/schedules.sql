@@ -23,6 +23,10 @@ update outbox.schedules set due_at = $4, fired_at = case when $5 then $3 else fi
 where sync = $1 and type = $2 and due_at = $3 and is_on returning sync
 
 -- name: of
--- read only: the schedules of a sync; NULL: of all.
+-- read only: the schedules of some syncs.
 select sync, type, cron, zone, every_s, catch_up, is_on, due_at, fired_at, edited_by, now() as now
-from outbox.schedules where $1::text is null or sync = $1 order by sync, type
+from outbox.schedules where sync = any($1) order by sync, type
+
+-- name: coming
+-- read only: what comes due, of all syncs but those of users.
+select sync, type, due_at from outbox.schedules where is_on and sync not like 'google-contacts:%' order by sync, type

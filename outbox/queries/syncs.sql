@@ -9,26 +9,44 @@ where (s.destination, s.types, s.off) is distinct from (excluded.destination, ex
 update outbox.syncs set off = $2 where split_part(name, ':', 1) <> all($1::text[]) and off is distinct from $2
 
 -- name: all
--- read only: every sync with its last success, its last failure and its undone run; $1: these (NULL: all). A rehearsal is no success.
+-- read only: syncs with their last success, their last failure and their undone run; $1: these (NULL: all but those of users).
 select s.name, s.destination, s.types, s.off, s.watermark, s.may_delete, s.paused_at, s.paused_by, s.paused_why, s.added_at, now() as now,
-       ok.id ok_id, ok.ended_at ok_at, bad.id bad_id, bad.ended_at bad_at, bad.state bad_state, bad.reason bad_reason, current.id current_id
+       s.succeeded_run ok_id, s.succeeded_at ok_at, bad.id bad_id, bad.ended_at bad_at, bad.state bad_state, bad.reason bad_reason, current.id current_id,
+       exists (select from outbox.connections c where s.name like 'google-contacts:%' and c.destination = s.destination and c.state <> 'active') consent_lost
 from outbox.syncs s
-left join lateral (
-  select id, ended_at from outbox.runs where sync = s.name and state = 'done' and not dry_run order by id desc limit 1) ok on true
 left join lateral (
   select id, ended_at, state, reason from outbox.runs where sync = s.name and state in ('failed', 'braked') order by id desc limit 1) bad on true
 left join lateral (
   select id from outbox.runs where sync = s.name and ended_at is null order by state = 'running' desc, id limit 1) current on true
-where $1::text[] is null or s.name = any($1) order by s.name
+where ($1::text[] is null and s.name not like 'google-contacts:%') or s.name = any($1) order by s.name
 
 -- name: page
 -- read only: the names of the next $4 syncs behind $1; $2: without those of users, $3: only those of this account (NULL: of all).
 select name from outbox.syncs
 where name > $1 and not ($2 and name like 'google-contacts:%') and ($3::text is null or split_part(name, ':', 2) = $3) order by name limit $4
 
+-- name: page_of_users
+-- read only: the names of the next $3 of single users' behind $1 that show light $2 (NULL: any), or whose light is not known here.
+select name from outbox.user_syncs where name > $1 and ($2::text is null or light = $2 or light is null) order by name limit $3
+
+-- name: users
+-- read only: how those of single users stand, in one row; `by_cron` are those whose light is not known here.
+select count(*)::int users, count(*) filter (where light = 'green')::int green, count(*) filter (where light = 'yellow')::int yellow,
+       count(*) filter (where light = 'red')::int red, count(*) filter (where light = 'grey')::int grey,
+       count(*) filter (where needs_consent)::int need_consent, array_agg(name) filter (where light is null) by_cron,
+       max(succeeded_at) succeeded_at, min(due_at) filter (where light is distinct from 'grey') due_at,
+       (select count(*)::int from outbox.runs where ended_at is null and sync like 'google-contacts:%') under_way
+from outbox.user_syncs
+
 -- name: one
 -- read only: a sync.
 select name, destination, types, off, watermark, kept, may_delete, paused_at, paused_by, paused_why from outbox.syncs where name = $1
+
+-- name: is_to_succeed
+-- read only: whether sync $1 has never succeeded and is due by itself.
+select exists (
+  select from outbox.syncs s join outbox.schedules c on c.sync = s.name and c.is_on
+  where s.name = $1 and s.succeeded_at is null and s.off is null and s.paused_at is null)
 
 -- name: pause
 -- its schedule stands; zero rows: there is no such sync. Who paused it first stays named.

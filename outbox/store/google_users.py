@@ -4,6 +4,7 @@ Each user's sync is one of its own, `google-contacts:<user>`, with the schedule,
 as the user has not consented. So all that are due are found by the schedule's one look at its index, and nobody has a timer.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
@@ -28,16 +29,25 @@ def sync_of(user_id: str) -> str:
     return f"{SYNC}:{user_id}"
 
 
+def user_of(sync: str) -> str:
+    """The user whose sync it is."""
+    return sync.removeprefix(f"{SYNC}:")
+
+
 async def one(connection: Connection | Pool, user_id: str) -> Record:
     """A user's settings, schedule and connection; for one who has none all but the id is empty."""
-    [row] = await db.fetch(connection, Q["some"], [user_id])
+    [row] = await some(connection, [user_id])
     return row
+
+
+async def some(connection: Connection | Pool, user_ids: Sequence[str]) -> list[Record]:
+    """As one(), of several, by their ids."""
+    return await db.fetch(connection, Q["some"], list(user_ids)) if user_ids else []
 
 
 async def page(connection: Connection | Pool, *, after: str = "", limit: int) -> list[Record]:
     """The next users behind `after`, by their ids: each as one() tells. Those that were given settings, or consented."""
-    ids = [row["user_id"] for row in await db.fetch(connection, Q["list"], after, limit)]
-    return await db.fetch(connection, Q["some"], ids) if ids else []
+    return await some(connection, [row["user_id"] for row in await db.fetch(connection, Q["list"], after, limit)])
 
 
 async def save(

@@ -320,14 +320,14 @@ async def every(connection: Connection | Pool, sync: str | None = None, *, befor
     return await db.fetch(connection, Q["list"], sync, before, limit)
 
 
-async def undone(connection: Connection | Pool) -> list[Record]:
-    """Runs that have not ended."""
-    return await db.fetch(connection, Q["undone"])
+async def some(connection: Connection | Pool, run_ids: Sequence[int]) -> list[Record]:
+    """Runs with why they wait, in no order; those that there are not are missing."""
+    return await db.fetch(connection, Q["some"], list(run_ids)) if run_ids else []
 
 
 async def one(connection: Connection | Pool, run_id: int) -> Record | None:
     """A run with why it waits, or None."""
-    return await db.fetchrow(connection, Q["one"], run_id)
+    return next(iter(await some(connection, [run_id])), None)
 
 
 async def records(connection: Connection | Pool, run_id: int, *, what: What | None = None, limit: int = 200) -> list[Record]:

@@ -56,6 +56,11 @@ async def tick(connection: Connection, sync: str, type_: str, *, due_at: datetim
     return await db.fetchval(connection, Q["tick"], sync, type_, due_at, next_at, fires) is not None
 
 
-async def of(connection: Connection | Pool, sync: str | None = None) -> list[Record]:
-    """The schedules of a sync, or of all."""
-    return await db.fetch(connection, Q["of"], sync)
+async def of(connection: Connection | Pool, *syncs: str) -> list[Record]:
+    """The schedules of these syncs."""
+    return await db.fetch(connection, Q["of"], list(syncs)) if syncs else []
+
+
+async def coming(connection: Connection | Pool) -> list[Record]:
+    """Which type of which sync is due when, but for those of single users."""
+    return await db.fetch(connection, Q["coming"])

@@ -1,15 +1,13 @@
 """What the system's health is judged by, gathered from its tables. Decides nothing: that is outbox.health."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from outbox import db, sync_facts
 from outbox.db import Connection, Pool, Record
 from outbox.health import Standing
-from outbox.light import Light
 from outbox.queries import load
 from outbox.store import minutes
+from outbox.sync_facts import Folded
 
 Q = load("standing")
 DAY_S = 86_400.0
@@ -24,7 +22,7 @@ class Stopped:
     why: str
 
 
-async def look(connection: Connection | Pool, *, syncs: Sequence[Mapping[str, Any]] | None = None) -> Standing:
+async def look(connection: Connection | Pool, *, syncs: Folded | None = None) -> Standing:
     """How things stand now. `syncs`: what sync_facts.every() says, where the caller has it already."""
     row = await db.fetchrow(connection, Q["look"])
     assert row is not None
@@ -39,7 +37,8 @@ async def look(connection: Connection | Pool, *, syncs: Sequence[Mapping[str, An
         workers=row["workers"],
         oldest_ready_s=row["oldest_ready_s"],
         stopped=[(one.name, one.why) for one in await stopped(connection)],
-        red_syncs=[one["name"] for one in syncs if one["light"] == Light.RED],
+        red_syncs=syncs.red,
+        red_users=syncs.red_users,
     )
 
 

@@ -25,24 +25,45 @@ async def retire(connection: Connection | Pool, known: Sequence[str]) -> None:
 
 
 async def every(connection: Connection | Pool) -> list[Record]:
-    """All syncs, each with its last success, its last failure and its undone run."""
+    """All syncs but those of single users, each with its last success, its last failure and its undone run."""
     return await db.fetch(connection, Q["all"], None)
 
 
 async def standing(connection: Connection | Pool, name: str) -> Record | None:
     """One of every(), or None."""
-    return await db.fetchrow(connection, Q["all"], [name])
+    return next(iter(await some(connection, [name])), None)
 
 
 async def page(connection: Connection | Pool, *, after: str, limit: int, users: bool = True, owner: str | None = None) -> list[Record]:
-    """As every(), the next behind the name `after`. `users` False: none of those that there is one of for each user; `owner`: only its."""
-    names = [row["name"] for row in await db.fetch(connection, Q["page"], after, not users, owner, limit)]
-    return await db.fetch(connection, Q["all"], names) if names else []
+    """As some(), the next behind the name `after`. `users` False: none of those that there is one of for each user; `owner`: only its."""
+    return await some(connection, [row["name"] for row in await db.fetch(connection, Q["page"], after, not users, owner, limit)])
+
+
+async def page_of_users(connection: Connection | Pool, *, after: str, limit: int, light: str | None) -> list[str]:
+    """Names of single users' syncs; with `light` also those of which only outbox.light can tell it."""
+    return [row["name"] for row in await db.fetch(connection, Q["page_of_users"], after, light, limit)]
+
+
+async def some(connection: Connection | Pool, names: Sequence[str]) -> list[Record]:
+    """As every(), of these."""
+    return await db.fetch(connection, Q["all"], list(names)) if names else []
+
+
+async def users(connection: Connection | Pool) -> Record:
+    """How single users' syncs stand, in one row; `by_cron` names those of which only outbox.light can tell the light."""
+    row = await db.fetchrow(connection, Q["users"])
+    assert row is not None
+    return row
 
 
 async def one(connection: Connection | Pool, name: str) -> Record | None:
     """A sync as it is set up, or None."""
     return await db.fetchrow(connection, Q["one"], name)
+
+
+async def is_to_succeed(connection: Connection | Pool, name: str) -> bool:
+    """Whether it has never succeeded, and will: it is on, and comes due by itself."""
+    return bool(await db.fetchval(connection, Q["is_to_succeed"], name))
 
 
 async def pause(connection: Connection | Pool, name: str, *, by: str, why: str) -> bool:

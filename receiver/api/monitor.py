@@ -3,6 +3,7 @@
 Numbers come from the counters and from what is undone, never from a look at all events, so asking often costs little.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field
@@ -72,6 +73,16 @@ class SyncLight(Said):
     nextAt: Time | None  # noqa: N815
 
 
+class UserSyncs(Said):
+    name: str
+    count: int
+    light: str = Field(description="The worst of them.")
+    lights: dict[str, int] = Field(description="How many are green, yellow, red and grey: nothing is expected of it.")
+    needConsent: int = Field(description="So many users have to consent, or to do it again; they are grey.")  # noqa: N815
+    lastSuccessAt: Time | None = Field(description="The newest of them.")  # noqa: N815
+    nextAt: Time | None  # noqa: N815
+
+
 class Targets(Said):
     successRate: float  # noqa: N815
     latencySeconds: float  # noqa: N815
@@ -90,6 +101,7 @@ class Monitor(Said):
     rateLimits: list[RateLimit]  # noqa: N815
     latency: Latency
     syncs: list[SyncLight]
+    userSyncs: UserSyncs | None = Field(description="Those that there is one of for each user, as one; null: there are none.")  # noqa: N815
     targets: Targets
 
 
@@ -113,7 +125,8 @@ class AppointmentMonitor(Said):
 async def monitor(call: Call[NoQuery, NoBody]) -> Answer:
     """How everything stands."""
     pool = call.desk.pool
-    now, counts, undone = await standing.look(pool), await minutes.settled(pool, within_s=DAY_S), await events.counts(pool)
+    syncs = await sync_facts.every(pool)
+    now, counts, undone = await standing.look(pool, syncs=syncs), await minutes.settled(pool, within_s=DAY_S), await events.counts(pool)
     verdict = judge(now)
     return Answer(
         Monitor(
@@ -150,7 +163,8 @@ async def monitor(call: Call[NoQuery, NoBody]) -> Answer:
             latency=Latency(
                 averageSeconds=counts.latency_s, targetSeconds=LATE_S, lateShare=counts.late / counts.done if counts.done else None
             ),
-            syncs=[_light(one) for one in await sync_facts.every(pool)],
+            syncs=[_light(one) for one in syncs.syncs],
+            userSyncs=syncs.users and _of_users(syncs.users),
             targets=Targets(
                 successRate=TARGET_SUCCESS,
                 latencySeconds=LATE_S,
@@ -161,7 +175,19 @@ async def monitor(call: Call[NoQuery, NoBody]) -> Answer:
     )
 
 
-def _light(sync: dict[str, Any]) -> SyncLight:
+def _of_users(users: Mapping[str, Any]) -> UserSyncs:
+    return UserSyncs(
+        name=users["name"],
+        count=users["count"],
+        light=users["light"],
+        lights=users["lights"],
+        needConsent=users["need_consent"],
+        lastSuccessAt=users["last_success_at"],
+        nextAt=users["next_at"],
+    )
+
+
+def _light(sync: Mapping[str, Any]) -> SyncLight:
     success, failure = sync["last_success"], sync["last_failure"]
     is_newer = failure is not None and (success is None or failure["run"] > success["run"])
     return SyncLight(

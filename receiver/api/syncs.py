@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints
 from outbox import cadence, sync_facts
 from outbox.cadence import InvalidCadence
 from outbox.errors import PostroomError
+from outbox.light import Light
 from outbox.store import events, runs, schedules, syncs
 from outbox.store.runs import MOST_DELETIONS, MOST_HOURS_BACK, SwitchedOff, Trigger, UnknownSync, UnknownType, What, WrongRange
 from outbox.store.schedules import CatchUp
@@ -130,13 +131,26 @@ class Detail(Sync):
 
 class SyncsAsked(Asked):
     users: Flag = Field(False, description="1: also those that there is one of for each user, such as google-contacts:ada.")
+    light: Light | None = Field(None, description="With users=1: only users' own, of this light.")
     owner: Name | None = Field(None, description="Only those of this account: a user, or a connected location.")
     after: Name | None = Field(None, description="Only those behind it: next_after of the page before.")
     limit: Limit = 50
 
 
+class UserSyncs(Said):
+    name: str
+    count: int
+    light: str = Field(description="The worst of them.")
+    lights: dict[str, int] = Field(description="How many are green, yellow, red and grey: nothing is expected of it.")
+    need_consent: int = Field(description="So many users have to consent, or to do it again; they are grey.")
+    under_way: int = Field(description="Runs that have not ended.")
+    last_success_at: Time | None = Field(description="The newest of them.")
+    next_at: Time | None
+
+
 class Syncs(Said):
     syncs: list[Sync]
+    users: UserSyncs | None = Field(description="Those of single users, as one; null: there are none, or others were asked for.")
     next_after: str | None
 
 
@@ -193,10 +207,21 @@ class ScheduleTold(Told):
 
 async def list_syncs(call: Call[SyncsAsked, NoBody]) -> Answer:
     """What a dispatcher has written down, by name; those of single users only when they are asked for."""
-    asked = call.query
-    users = asked.users or asked.owner is not None
-    found = await sync_facts.page(call.desk.pool, after=asked.after or "", limit=asked.limit, users=users, owner=asked.owner)
-    return Answer(Syncs(syncs=[Sync(**facts) for facts in found], next_after=found[-1]["name"] if len(found) == asked.limit else None))
+    asked, pool, after = call.query, call.desk.pool, call.query.after or ""
+    if asked.light is not None:
+        if not asked.users or asked.owner is not None:
+            raise invalid([{"field": "light", "message": "A light goes with users=1, and with no owner."}])
+        found, next_after = await sync_facts.page_of_users(pool, after=after, limit=asked.limit, light=asked.light)
+        return Answer(Syncs(syncs=[Sync(**facts) for facts in found], users=None, next_after=next_after))
+    is_folded = not asked.users and asked.owner is None
+    found = await sync_facts.page(pool, after=after, limit=asked.limit, users=not is_folded, owner=asked.owner)
+    return Answer(
+        Syncs(
+            syncs=[Sync(**facts) for facts in found],
+            users=await sync_facts.users(pool) if is_folded and asked.after is None else None,
+            next_after=found[-1]["name"] if len(found) == asked.limit else None,
+        )
+    )
 
 
 async def one_sync(call: Call[NoQuery, NoBody]) -> Answer:

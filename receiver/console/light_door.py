@@ -21,7 +21,7 @@ from outbox.errors import DatabaseUnavailable
 from outbox.health import Health, judge
 from outbox.light import Light
 from outbox.log import get_logger
-from outbox.store import events, google_users, standing
+from outbox.store import events, standing
 from receiver.console import words
 from receiver.console.asking import desk_of
 from receiver.console.page import no_such
@@ -32,7 +32,6 @@ log = get_logger(__name__)
 REMEMBERED_S: Final = 5.0
 READ_WITHIN_S: Final = 3.0
 AGAIN_S: Final = 30
-OF_USERS: Final = f"{google_users.SYNC}:"  # who has one of these is nobody's business
 AWAY: Final = (Light.RED, "does not answer")
 _COLOURS: Final = {
     Health.HEALTHY: (Light.GREEN, "all well"),
@@ -94,7 +93,7 @@ class LightDoor:
 async def _read(pool: Pool) -> Lights:
     now = await events.clock(pool)
     every = await sync_facts.every(pool)
-    told = {one["name"]: (Light(one["light"]), _since(one["last_success"], now)) for one in every if not one["name"].startswith(OF_USERS)}
+    told = {one["name"]: (Light(one["light"]), _since(one["last_success"], now)) for one in every.syncs}
     return Lights(_COLOURS[judge(await standing.look(pool, syncs=every)).status], told)
 
 

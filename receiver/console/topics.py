@@ -36,9 +36,10 @@ async def _minute(pool: Pool, _: Sequence[int]) -> Mapping[str, Value]:
 
 async def _lights(pool: Pool, _: Sequence[int]) -> Mapping[str, Value]:
     """The syncs' lights, their last ends, and how far the runs under way are."""
-    names = ("light", "last_success", "last_failure", "paused_at")
-    lights = {one["name"]: [one[name] for name in names] for one in await sync_facts.every(pool)}
-    return {"lights": {"lights": lights, "runs": [list(row.values()) for row in await live.under_way(pool)]}}
+    names, every = ("light", "last_success", "last_failure", "paused_at"), await sync_facts.every(pool)
+    lights = {one["name"]: [one[name] for name in names] for one in every.syncs}
+    runs = [list(row.values()) for row in await live.under_way(pool)]
+    return {"lights": {"lights": lights, "users": every.users and every.users["lights"], "runs": runs}}
 
 
 async def _events(pool: Pool, ids: Sequence[int]) -> Mapping[str, Value]:

@@ -9,6 +9,7 @@ import pytest
 from dispatcher.config import DispatcherSettings
 from dispatcher.schedule import Schedule
 from dispatcher.syncs.ghl_contacts import GHL_CONTACTS
+from outbox.store import syncs
 from outbox.testing import Postroom
 from simulators.ghl import GhlSimulator
 from tests.cli.conftest import Command
@@ -139,6 +140,7 @@ async def test_a_range_that_cannot_be_is_bad_usage(
 
 async def test_the_share_that_webhooks_missed_is_shown(command: Command, postroom: Postroom, ghl: Ghl, variables: dict[str, str]) -> None:
     long_ago = await postroom.value("select now() - interval '20 minutes'")
+    await postroom.pool.execute("insert into outbox.syncs (name, types, succeeded_run, succeeded_at) values ($1, '{full}', 1, now())", NAME)
     ghl[0].put_contact("c1")
     ghl[0].store.contacts["c1"]["dateUpdated"] = long_ago.isoformat(timespec="milliseconds")
     ended = await asyncio.to_thread(command, "sync", "ghl-missed", **variables)
@@ -180,3 +182,15 @@ async def test_an_unknown_sync_or_run_is_bad_usage(command: Command, postroom: P
     ):
         ended = await asyncio.to_thread(command, "syncs", *arguments)
         assert ended.code == 2, arguments
+
+
+async def test_users_syncs_are_one_line_and_listed_when_they_are_asked_for(command: Command, postroom: Postroom) -> None:
+    for user in ("ada", "eve"):
+        await syncs.register(postroom.pool, f"google-contacts:{user}", destination=None, types=["incremental"], off="no consent")
+    listed = await asyncio.to_thread(command, "syncs")
+    users = await asyncio.to_thread(command, "syncs", "--users", "--light", "grey", "-n", "1", "--json")
+    assert "2 users: 2 grey; 2 have to consent" in " ".join(listed.out.split())
+    assert "ada" not in listed.out
+    assert [one["name"] for one in users.json()["syncs"]] == ["google-contacts:ada"]
+    assert users.json()["next_after"] == "google-contacts:ada"
+    assert (await asyncio.to_thread(command, "syncs", "--light", "red")).code == 2

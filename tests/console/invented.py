@@ -149,7 +149,7 @@ async def _run(
 ) -> int:
     async with db.transaction(postroom.pool) as connection:
         await runs.ask(connection, sync, type_, trigger=Trigger.SCHEDULE)  # or one waits already
-        run_id = next(row["id"] for row in await runs.undone(connection) if row["sync"] == sync)
+        run_id = next(row["id"] for row in await runs.every(connection, sync) if row["ended_at"] is None)
         await runs.begin(connection, run_id)
         await runs.keep(connection, run_id, numbers, state=state, reason=reason)
     return int(run_id)

@@ -2,7 +2,7 @@
 
 from outbox.store import syncs
 from outbox.testing import Postroom
-from tests.console.visiting import looking, operating
+from tests.console.visiting import looking, operating, words
 
 
 async def known(postroom: Postroom) -> None:
@@ -57,3 +57,22 @@ async def test_a_sync_is_paused_with_a_reason_and_goes_on(postroom: Postroom) ->
         assert "paused by otto “holidays”" in await visitor.page("/console/syncs")
         await visitor.act("/console/syncs/ghl-contacts/resume")
         assert "ghl-contacts goes on" in await visitor.page("/console/syncs/ghl-contacts")
+
+
+async def test_users_syncs_are_one_row_that_leads_to_those_that_are_red(postroom: Postroom) -> None:
+    await known(postroom)
+    for user in ("ada", "eve"):
+        await postroom.pool.execute("insert into crm.google_users (user_id) values ($1)", user)
+        await syncs.register(postroom.pool, f"google-contacts:{user}", destination=f"google:{user}", types=["incremental"], off=None)
+    await syncs.pause(postroom.pool, "google-contacts:eve", by=syncs.BY_ITSELF, why="it is not as it must be")
+    async with looking(postroom) as visitor:
+        listed = await visitor.page("/console/syncs")
+        overview = await visitor.page("/console/")
+        red = await visitor.page("/console/google?light=red")
+        green = await visitor.page("/console/google?light=green")
+    assert "google-contacts of 2 users" in words(listed)
+    assert "1 red 1 off" in words(listed)
+    assert "google-contacts:eve" not in listed
+    assert "1 user’s sync is red, of 2" in words(overview)
+    assert ("eve" in words(red), "ada" in words(red)) == (True, False)
+    assert "No user’s sync is green" in words(green)

@@ -130,3 +130,19 @@ async def test_without_a_url_an_alert_is_skipped_and_says_so(postroom: Postroom)
             return any("POSTROOM_ALERT_URLS" in row["note"] for row in rows)
 
         await eventually(skipped)
+
+
+async def test_however_many_users_syncs_turn_red_people_are_told_once_and_no_user_is_named(postroom: Postroom) -> None:
+    await postroom.pool.execute("insert into outbox.workers (name, until) values ('w', now() + interval '1 h')")
+    await postroom.pool.execute(
+        """with users as (insert into outbox.syncs (name, types, added_at)
+                          select 'google-contacts:u' || n, '{full}', now() - interval '9 days' from generate_series(1, 3) n returning name)
+           insert into outbox.schedules (sync, type, every_s, catch_up, due_at) select name, 'full', 86400, 'one', now() from users"""
+    )
+    look = Alarms(postroom.pool)
+    for _ in range(2):
+        await look.once()
+    assert [one["lane"] for one in await staged(postroom) if "sync" in one["lane"]] == ["alert:sync:users"]
+    details = await postroom.rows("select name, detail from outbox.alerts")
+    assert {row["name"]: row["detail"] for row in details}["sync:users"] == "3 users' syncs are red"
+    assert not any("u1" in row["name"] + row["detail"] for row in details)

@@ -1,16 +1,23 @@
 """What changed in GHL without a webhook is found, staged as one would have been, and counted; what was announced or is ours is not."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from dispatcher.config import DispatcherSettings
+from dispatcher.routes import sync_routes
 from dispatcher.syncs import ghl_missed
+from dispatcher.syncs.ghl_contacts import GHL_CONTACTS
 from dispatcher.syncs.ghl_missed import GHL_MISSED
+from dispatcher.syncs.run import Run
+from outbox.cadence import Every
 from outbox.store import found as store
+from outbox.store import schedules, syncs
 from outbox.store.found import Seen
+from outbox.store.schedules import CatchUp
 from outbox.testing import Drain, Postroom
 from simulators import samples
 from simulators.shapes import JsonObject
@@ -40,9 +47,15 @@ async def ran(postroom: Postroom, settings: DispatcherSettings, **more: Any) -> 
     return await run_row(postroom, run_id)
 
 
+async def pulled(postroom: Postroom, name: str) -> None:
+    """The first pull of contacts has ended."""
+    await postroom.pool.execute("update outbox.syncs set succeeded_run = 1, succeeded_at = now() where name = $1", name)
+
+
 async def looked(postroom: Postroom, drain: Drain, settings: DispatcherSettings) -> dict[str, Any]:
     """A run and what it found, to their ends."""
-    await register(postroom, GHL_MISSED, settings=settings)
+    await register(postroom, GHL_CONTACTS, GHL_MISSED, settings=settings)
+    await pulled(postroom, GHL_CONTACTS.name)
     run_id = await asked(postroom, GHL_MISSED.name)
     await drain(settings=settings)
     return await run_row(postroom, run_id)
@@ -171,3 +184,25 @@ async def test_a_run_that_fails_between_two_pages_stages_and_counts_nothing_twic
         "select string_agg(outcome::text, '' order by attempt) from outbox.attempts where event_id = $1", row["id"]
     )
     assert outcomes == "rrd"
+
+
+@pytest.mark.parametrize("account", ["", ":Cork"])
+async def test_nothing_counts_as_missed_before_the_first_pull_of_contacts_has_ended(
+    postroom: Postroom, drain: Drain, simulated: DispatcherSettings, account: str
+) -> None:
+    pull, looks = f"ghl-contacts{account}", list[str]()
+
+    async def look(run: Run) -> None:
+        looks.append(run.sync)
+
+    routes = sync_routes({GHL_MISSED.name: replace(GHL_MISSED, run=look)})
+    for name in (pull, f"ghl-missed{account}"):
+        await syncs.register(postroom.pool, name, destination=None, types=["incremental"], off=None)
+    await schedules.put(postroom.pool, pull, "incremental", Every(3600), catch_up=CatchUp.ONE, now=datetime.now(UTC))
+    run_id = await asked(postroom, f"ghl-missed{account}")
+    await drain(routes, settings=simulated)
+    row = await run_row(postroom, run_id)
+    assert (looks, row["state"], row["reason"]) == ([], "waiting", f"{pull} has to succeed once before this means anything")
+    await pulled(postroom, pull)
+    await drain(routes, settings=simulated, hurry=True)
+    assert (looks, (await run_row(postroom, run_id))["state"]) == ([f"ghl-missed{account}"], "done")

@@ -75,6 +75,13 @@ async def test_syncs_come_page_by_page_and_those_of_users_when_they_are_asked_fo
         assert len((await listed("?users=1"))[0]) == 5
         assert await listed("?owner=eve") == (["google-contacts:eve"], None)
         assert (await talk.get("/api/syncs?users=some", viewer=True)).status_code == 400
+        assert await listed("?users=1&light=grey&limit=1") == (["google-contacts:ada"], "google-contacts:ada")
+        assert await listed("?users=1&light=red") == ([], None)
+        assert (await talk.get("/api/syncs?light=red", viewer=True)).status_code == 422
+        folded = (await talk.get("/api/syncs", viewer=True)).json()["users"]
+        assert (folded["name"], folded["count"], folded["light"]) == ("google-contacts", 2, "grey")
+        assert folded["lights"] == {"red": 0, "yellow": 0, "green": 0, "grey": 2}
+        assert (await talk.get("/api/monitor", viewer=True)).json()["userSyncs"]["count"] == 2
 
 
 async def test_a_sync_that_paused_itself_is_red_and_one_that_a_person_paused_is_not(postroom: Postroom, shop: str) -> None:

@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from outbox import db, google_consent
+from outbox import db, google_consent, sync_facts
+from outbox.db import Pool, Record
 from outbox.errors import ConfigError
+from outbox.light import Light
 from outbox.store import events, google_users
 from receiver.api.auto_sync import USER
 from receiver.console import words
@@ -16,21 +18,33 @@ LISTED = 50
 
 
 async def read(visit: Visit) -> Mapping[str, Any]:
-    """By their ids."""
-    after = visit.query.text("after")
-    found = await visit.panel("the users", google_users.page(visit.pool, after=after or "", limit=LISTED + 1))
+    """By their ids; only those whose sync shows a light, when one is asked for."""
+    after, light = visit.query.text("after"), visit.query.text("light")
+    colour = next((one for one in Light if one == light), None)
+    found = await visit.panel("the users", _page(visit.pool, after or "", colour))
+    listed, behind = found.value or ([], None)
     rows = [
         {**dict(row), "hours": row["every_s"] and row["every_s"] // google_users.HOUR_S, "sync": google_users.sync_of(row["user_id"])}
-        for row in (found.value or [])[:LISTED]
+        for row in listed
     ]
-    has_more = found.value is not None and len(found.value) > LISTED
     return {
         "found": found,
         "rows": rows,
+        "light": colour and colour.value,
         "intervals": INTERVALS_H,
-        "older": visit.query.url(PATH, after=rows[-1]["user_id"]) if has_more else None,
-        "newest": PATH if after else None,
+        "older": behind and visit.query.url(PATH, after=behind),
+        "newest": visit.query.url(PATH, after=None) if after else None,
     }
+
+
+async def _page(pool: Pool, after: str, light: Light | None) -> tuple[list[Record], str | None]:
+    """The next users behind `after`, and behind whom to go on."""
+    if light is None:
+        rows = await google_users.page(pool, after=after, limit=LISTED)
+        return rows, rows[-1]["user_id"] if len(rows) == LISTED else None
+    found, behind = await sync_facts.page_of_users(pool, after=google_users.sync_of(after), limit=LISTED, light=light)
+    rows = await google_users.some(pool, [google_users.user_of(one["name"]) for one in found])
+    return rows, behind and google_users.user_of(behind)
 
 
 async def consent(visit: Visit) -> Mapping[str, Any]:

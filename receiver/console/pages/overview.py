@@ -16,6 +16,7 @@ from outbox.db import Pool, Record
 from outbox.health import judge
 from outbox.store import budgets, calls, console, dead, destinations, events, handshakes, lanes, minutes, sources, standing, workers
 from outbox.store.minutes import Counts
+from outbox.sync_facts import Folded
 from receiver.console import charts, words
 from receiver.console.charts import Chart
 from receiver.console.page import Page, Pages, Visit
@@ -71,7 +72,7 @@ async def read(visit: Visit) -> Mapping[str, Any]:
     )
     counts, needs, alive, ever, day, health = await asyncio.gather(
         visit.panel("the counts", events.counts(pool)),
-        visit.panel("what needs you", _needs(visit, syncs.value or [])),
+        visit.panel("what needs you", _needs(visit, syncs.value)),
         visit.panel("the processes", workers.alive(pool)),
         visit.panel("whether anything came", console.any_event(pool)),
         visit.panel("the last day", _day(pool)),
@@ -91,7 +92,8 @@ async def read(visit: Visit) -> Mapping[str, Any]:
         "called": called,
         "judged": None if health.value is None else judge(health.value),
         "spent": spent,
-        "lights": Counter(one["light"] for one in syncs.value or []),
+        "lights": Counter(one["light"] for one in syncs.value.syncs) if syncs.value else {},
+        "users": syncs.value and syncs.value.users,
         "is_empty": ever.value is False,
         "verdict": _verdict(listed, counts.value, is_known=needs.problem is None and counts.problem is None),
         "addresses": [f"/api/webhooks/{door}" for door in sorted(visit.desk.webhooks.doors)],
@@ -109,7 +111,7 @@ async def _day(pool: Pool) -> Day:
     )
 
 
-async def _needs(visit: Visit, syncs: Sequence[Mapping[str, Any]]) -> list[Need]:
+async def _needs(visit: Visit, syncs: Folded | None) -> list[Need]:
     """Worst first: what died, what stands, what does not keep up."""
     held = await lanes.held(visit.pool)
     tokens = await handshakes.every(visit.pool, SOURCE)
@@ -133,7 +135,9 @@ async def _needs(visit: Visit, syncs: Sequence[Mapping[str, Any]]) -> list[Need]
         Need("dead", said, None, f"/console/rejected?source={quote(source, safe='')}")
         for source, said in spikes([dict(row) for row in await sources.day(visit.pool)])
     ]
-    needs += [_late(sync) for sync in syncs if sync["light"] in ("yellow", "red")]
+    if syncs is not None:
+        needs += [_late(sync) for sync in syncs.syncs if sync["light"] in ("yellow", "red")]
+        needs += _late_users(syncs.users)
     candidates = [row for row in tokens if row["promoted_at"] is None]
     if candidates:
         needs.append(Need("retry", "Notion offers a verification token that waits to be promoted", candidates[0]["at"], CONNECTIONS))
@@ -144,6 +148,14 @@ def _late(sync: Mapping[str, Any]) -> Need:
     last = sync["last_success"]
     said = f"{sync['name']} is {sync['light']}" + ("" if last else ", it has never succeeded")
     return Need(f"light-{sync['light']}", said, datetime.fromisoformat(last["at"]) if last else None, f"/console/syncs/{sync['name']}")
+
+
+def _late_users(users: Mapping[str, Any] | None) -> Iterator[Need]:
+    """A line for each light, however many users show it."""
+    for colour in ("red", "yellow"):
+        if users is not None and (late := users["lights"][colour]):
+            said = f"{words.plural(late, 'user’s sync is', 'users’ syncs are')} {colour}, of {words.count(users['count'])}"
+            yield Need(f"light-{colour}", said, None, f"/console/google?light={colour}")
 
 
 def spikes(day: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:

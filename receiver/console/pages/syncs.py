@@ -19,10 +19,11 @@ SHAPES = {
 
 
 async def read(visit: Visit) -> Mapping[str, Any]:
-    """All syncs, the worst light first."""
+    """All syncs, the worst light first; those of single users in one row."""
     found = await visit.panel("the syncs", sync_facts.every(visit.pool))
-    worst_first = sorted(found.value or [], key=lambda one: WORST.index(one["light"]))
-    return {"found": found, "worst_first": worst_first, "lights": LIGHTS, "shapes": SHAPES}
+    worst_first = sorted(found.value.syncs if found.value else [], key=lambda one: WORST.index(one["light"]))
+    users = found.value and found.value.users
+    return {"found": found, "worst_first": worst_first, "users": users, "lights": LIGHTS, "shapes": SHAPES}
 
 
 async def one(visit: Visit) -> Mapping[str, Any]:
