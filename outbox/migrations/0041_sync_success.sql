@@ -18,6 +18,7 @@ begin
 end $$;
 create trigger runs_succeeded after insert or update of state on outbox.runs
   for each row when (new.state = 'done' and not new.dry_run) execute function outbox.note_success();
+revoke execute on function outbox.note_success from public;
 
 create view outbox.user_syncs as
 select s.name, s.succeeded_at, d.due_at, lost.needs_consent,

@@ -82,7 +82,7 @@ async def test_users_are_listed_by_the_light_of_their_sync_page_by_page(postroom
 async def test_a_run_that_ends_well_is_its_syncs_newest_success_and_a_rehearsal_is_none(postroom: Postroom) -> None:
     await syncs.register(postroom.pool, "shop", destination=None, types=["full"], off=None)
     insert = """insert into outbox.runs (id, sync, type, trigger, state, dry_run, ended_at)
-                values ($1, 'shop', 'full', 'manual', $2, $3, now() - $1 * interval '1 h')"""
+                values ($1::bigint, 'shop', 'full', 'manual', $2, $3, now() - $1::bigint * interval '1 h')"""
     for run_id, state, dry_run in ((1, "done", True), (2, "failed", False), (3, "done", False), (4, "done", False)):
         await postroom.pool.execute(insert, run_id, state, dry_run)
     row = await syncs.standing(postroom.pool, "shop")

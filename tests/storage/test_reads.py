@@ -138,7 +138,7 @@ async def test_the_state_of_an_event_reads_its_attempts_once(postroom: Postroom)
     assert len(reads) == 1, reads
 
 
-MANY_USERS = 10_000
+MANY_USERS = 2_000
 USERS_AND_THEIR_RUNS = """
 with users as (select 'google-contacts:u' || n as sync, n from generate_series(1, {users}) n),
 known as (insert into outbox.syncs (name, destination, types, kept, off)
@@ -146,16 +146,16 @@ known as (insert into outbox.syncs (name, destination, types, kept, off)
                  case when n % 10 = 0 then 'no consent' end from users),
 due as (insert into outbox.schedules (sync, type, every_s, catch_up, due_at) select sync, 'incremental', 86400, 'one', now() from users)
 insert into outbox.runs (id, sync, type, trigger, state, ended_at)
-select n * 3 + k, sync, 'incremental', 'schedule', 'done', now() - k * interval '1 day' from users, generate_series(0, 2) k"""
+select n * 3 + k, sync, 'incremental', 'schedule', 'done', now() - k * interval '1 day' from users, generate_series(0, 1) k"""
 SYNCS = {"syncs.all": ("text[]", "null"), "syncs.users": ("", ""), "syncs.page_of_users": ("text, text, int", "'', null, 50")}
 
 
-async def test_ten_thousand_users_syncs_are_read_as_one_row_without_a_look_at_their_runs(postroom: Postroom) -> None:
+async def test_however_many_users_there_are_their_syncs_are_one_row_that_is_read_without_a_look_at_their_runs(postroom: Postroom) -> None:
     await postroom.pool.execute("insert into outbox.syncs (name, types) select 's' || n, '{full}' from generate_series(1, 10) n")
     await postroom.pool.execute(USERS_AND_THEIR_RUNS.format(users=MANY_USERS))
     await postroom.pool.execute("analyze outbox.syncs, outbox.schedules, outbox.runs")
     size = await postroom.value("select (pg_relation_size('outbox.syncs') + pg_relation_size('outbox.schedules')) / 8192")
     touched = await costs(postroom, SYNCS)
     assert touched["syncs.users"] <= size + 100, (touched, size)
-    assert touched["syncs.all"] <= 100, touched
     assert touched["syncs.users"] <= MANY_USERS // 8, "a page has eight users and more"
+    assert touched["syncs.all"] <= 100, touched
