@@ -16,7 +16,7 @@ from outbox import db, sync_facts
 from outbox.db import Connection, Pool
 from outbox.light import Light
 from outbox.store import runs, syncs
-from outbox.store.runs import SwitchedOff, UnknownSync
+from outbox.store.runs import RunState, SwitchedOff, UnknownSync
 
 app = typer.Typer(invoke_without_command=True)
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A sync, as `postroom syncs` lists them.")]
@@ -242,7 +242,8 @@ def _standing(one: Mapping[str, Any]) -> str:
         return f"paused by {one['paused_by']}: {one['paused_why']}"
     if (current := one["current"]) is not None:
         of = f" of {current['expected']}" if current["expected"] is not None else ""
-        return f"{current['type']} {current['state']}, {current['progress']}{of}"
+        waits = f": {current['reason'] or current['why']}" if current["state"] == RunState.WAITING else ""
+        return f"{current['type']} {current['state']}, {current['progress']}{of}{waits}"
     failed, went_well = one["last_failure"], one["last_success"]
     if failed is not None and (went_well is None or went_well["run"] < failed["run"]):
         return f"{failed['state']}: {failed['reason']}"

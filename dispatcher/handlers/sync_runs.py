@@ -1,6 +1,6 @@
 """The event of a sync's run: begins it or goes on with it, and writes down how it ended, in the transaction that settles the event.
 
-returned        done         the watermark moves
+returned        done         the watermark moves, unless hours_back left a gap behind it
 Cancelled       cancelled    the event is skipped
 NeedsPerson     braked       the event is skipped; releasing the brake stages another run
 Unusable        failed       a dead letter, and the sync pauses itself
@@ -92,7 +92,7 @@ async def _done(run: Run) -> Settled:
     async with run.ctx.transaction() as tx:
         if not run.dry_run:
             swept = run.may_delete is not None and run.type == "full"
-            await syncs.advance(tx.connection, run.sync, watermark=run.watermark, kept=run.kept, used_up=swept)
+            await syncs.advance(tx.connection, run.sync, watermark=run.watermark, since=run.since, kept=run.kept, used_up=swept)
         await runs.forget_seen(tx.connection, run.id)
         await runs.keep(tx.connection, run.id, run.current(), state=RunState.DONE)
         return await tx.settle(Done(run.result()))
@@ -122,7 +122,7 @@ async def _interrupted(run: Run, why: str, category: Category | None) -> None:
 
 
 async def _noted(run: Run, connection: Connection, state: RunState, why: str, category: Category | None) -> None:
-    numbers = run.current()
+    numbers = run.committed()
     if category is not None:
         numbers.errors_by = {**numbers.errors_by, category.value: numbers.errors_by.get(category, 0) + 1}
     await runs.keep(connection, run.id, numbers, state=state, reason=why)

@@ -99,7 +99,7 @@ class Run:
         self.kept: dict[str, Any] = dict(begun.kept)
         self.watermark: datetime | None = begun.until
         self._tally, self._logged = tally, begun.logged
-        self._numbers, self._before = begun.numbers, begun.numbers
+        self._numbers, self._before, self._committed = begun.numbers, begun.numbers, begun.numbers
         self._page_open = False
 
     @property
@@ -145,7 +145,7 @@ class Run:
             if page.entries:
                 await runs.log(connection, self.id, page.entries)
             cancel_by = await runs.keep(connection, self.id, numbers, state=RunState.RUNNING)
-        self._numbers = numbers
+        self._numbers = self._committed = numbers
         self._logged += len(page.entries)
         await self.ctx.heard()
         if cancel_by is not None:
@@ -159,6 +159,11 @@ class Run:
         left = self._numbers.quota_left if self._tally.quota_left is None else self._tally.quota_left
         quota = self._numbers.quota if self._tally.quota is None else self._tally.quota
         return replace(self._numbers, calls=self._before.calls + self._tally.calls, quota_left=left, quota=quota, worked_ms=worked_ms)
+
+    def committed(self) -> Numbers:
+        """As current(), but as far as the last page: what was told of the next one never came."""
+        last = self._committed
+        return replace(self.current(), phase=last.phase, progress=last.progress, expected=last.expected)
 
     def result(self) -> Mapping[str, object]:
         """For the event's timeline."""

@@ -62,7 +62,8 @@ update outbox.syncs set paused_at = null, paused_by = null, paused_why = null wh
 update outbox.syncs set may_delete = $2 where name = $1 returning name
 
 -- name: advance
--- the watermark moves on, never back; what the sync keeps is replaced ($3; NULL: it stays); $4: what a person allowed is used up.
+-- the watermark moves on, never back, nor over a gap between it and $5, where the run began to look (NULL: at the beginning);
+-- what the sync keeps is replaced ($3; NULL: it stays); $4: what a person allowed is used up.
 update outbox.syncs
-set watermark = greatest(watermark, $2), kept = coalesce($3::jsonb, kept), may_delete = case when not $4 then may_delete end
+set watermark = case when $5::timestamptz is null or $5 <= watermark then greatest(watermark, $2) else watermark end, kept = coalesce($3::jsonb, kept), may_delete = case when not $4 then may_delete end
 where name = $1

@@ -80,7 +80,11 @@ class UnknownType(PostroomError):
 
 
 class WrongRange(PostroomError):
-    """A range where there is none, or none where there must be one, or one that cannot be; the message says which."""
+    """A range where there is none, or none where there must be one, or one that cannot be; the message says which, `field` of what."""
+
+    def __init__(self, message: str, *, field: str = "since") -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class SwitchedOff(PostroomError):
@@ -195,6 +199,8 @@ async def ask(
 
 
 def _check_range(sync: str, type_: str, span: tuple[datetime, datetime] | None, hours_back: int | None) -> None:
+    if type_ == "full" and hours_back is not None:
+        raise WrongRange("A full run takes all of it: leave out hours_back.", field="hours_back")
     if type_ != RANGE:
         if span is not None:
             raise WrongRange(f"A run of type {type_} takes no range; one of type {RANGE} does.")

@@ -82,7 +82,16 @@ async def allow(connection: Connection | Pool, name: str, *, deletions: int) -> 
 
 
 async def advance(
-    connection: Connection, name: str, *, watermark: datetime | None, kept: Mapping[str, Any] | None, used_up: bool = False
+    connection: Connection,
+    name: str,
+    *,
+    watermark: datetime | None,
+    kept: Mapping[str, Any] | None,
+    since: datetime | None = None,
+    used_up: bool = False,
 ) -> None:
-    """In the transaction that ends a run: everything up to `watermark` is here. `used_up`: what a person allowed has been done."""
-    await db.fetch(connection, Q["advance"], name, watermark, None if kept is None else json.dumps(dict(kept)), used_up)
+    """In the transaction that ends a run: everything from `since` (None: the beginning) up to `watermark` is here.
+
+    So the watermark stays where `since` lies behind it: nobody has looked between the two. `used_up`: what a person allowed has been done.
+    """
+    await db.fetch(connection, Q["advance"], name, watermark, None if kept is None else json.dumps(dict(kept)), used_up, since)

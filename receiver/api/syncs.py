@@ -376,7 +376,7 @@ class _as_problem:  # noqa: N801 -- reads as a statement
             case UnknownType():
                 raise invalid([{"field": "type", "message": str(problem)}]) from None
             case WrongRange():
-                raise invalid([{"field": "since", "message": str(problem)}]) from None
+                raise invalid([{"field": problem.field, "message": str(problem)}]) from None
             case SwitchedOff():
                 raise conflict("sync-off", str(problem)) from None
             case PostroomError() | None | _:

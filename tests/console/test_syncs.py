@@ -20,7 +20,7 @@ async def test_a_run_is_asked_for_once_seen_and_cancelled(postroom: Postroom) ->
     async with operating(postroom) as visitor:
         form = await visitor.form_id()
         for _ in range(2):
-            await visitor.act("/console/syncs/ghl-contacts/run", form=form, type="full", hours_back="24")
+            await visitor.act("/console/syncs/ghl-contacts/run", form=form, type="incremental", hours_back="24")
         listed = await visitor.page("/console/syncs")
         run = await postroom.value("select id from outbox.runs")
         one = await visitor.page("/console/syncs/ghl-contacts")
@@ -30,9 +30,9 @@ async def test_a_run_is_asked_for_once_seen_and_cancelled(postroom: Postroom) ->
         await visitor.act(f"/console/syncs/ghl-contacts/runs/{run}/cancel")
         again = await visitor.page("/console/syncs")
         assert (await visitor.get(f"/console/syncs/other/runs/{run}")).status_code == 404
-    assert "Asked for a full run of ghl-contacts" in listed
+    assert "Asked for an incremental run of ghl-contacts" in listed
     assert "queued" in one
-    assert "full run of ghl-contacts" in detail
+    assert "incremental run of ghl-contacts" in detail
     assert "cancelled" in cancelled
     assert "The run has ended" in again
     assert await postroom.value("select count(*) from outbox.runs") == 1
@@ -45,6 +45,8 @@ async def test_a_run_of_an_unknown_type_or_of_a_sync_that_is_off_changes_nothing
     async with operating(postroom) as visitor:
         await visitor.act("/console/syncs/ghl-contacts/run", type="sideways")
         assert "has no runs of type 'sideways'" in await visitor.page("/console/syncs")
+        await visitor.act("/console/syncs/ghl-contacts/run", type="full", hours_back="24")
+        assert "leave out hours_back" in await visitor.page("/console/syncs")
         await visitor.act("/console/syncs/off-sync/run", type="full")
         assert "off-sync is off: GHL_API_KEY is missing" in await visitor.page("/console/syncs")
     assert await postroom.value("select count(*) from outbox.runs") == 0

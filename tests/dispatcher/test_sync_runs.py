@@ -10,7 +10,7 @@ from outbox.store import dead, runs
 from outbox.store.runs import Category, RunState
 from outbox.testing import Postroom
 from tests.dispatcher.handling import fate
-from tests.dispatcher.syncing import asked, carried_out, numbers, register, run_row, sync, written
+from tests.dispatcher.syncing import asked, carried_out, nothing, numbers, register, run_row, sync, written
 
 
 async def watermark(postroom: Postroom) -> object:
@@ -50,6 +50,36 @@ async def test_the_next_run_begins_where_the_last_that_went_well_ended(postroom:
     await carried_out(postroom, one)
     row = await run_row(postroom, back)
     assert (row["until"] - spans[2][0]).total_seconds() == 3 * 3600
+
+
+async def test_hours_back_move_the_watermark_only_where_they_leave_no_gap_before_it(postroom: Postroom) -> None:
+    one = sync(nothing)
+    await register(postroom, one)
+
+    async def moved(hours_back: int) -> bool:
+        before = await postroom.value("select watermark from outbox.syncs")
+        await asked(postroom, hours_back=hours_back)
+        await carried_out(postroom, one)
+        return bool(await postroom.value("select watermark is distinct from $1::timestamptz from outbox.syncs", before))
+
+    assert not await moved(3), "what is older than three hours was never looked at"
+    await postroom.pool.execute("update outbox.syncs set watermark = now() - interval '10 h'")
+    assert not await moved(3)
+    assert await moved(11)
+
+
+async def test_progress_that_was_told_before_a_page_that_never_came_is_taken_back(postroom: Postroom) -> None:
+    async def breaks(run: Run) -> None:
+        run.phase("numbers")
+        run.progress(10, 20)
+        raise Failed("numbers", "the far side broke")
+
+    one = sync(breaks)
+    await register(postroom, one)
+    run_id = await asked(postroom)
+    await carried_out(postroom, one, until="state = 'waiting'")
+    row = await run_row(postroom, run_id)
+    assert (row["phase"], row["progress"], row["expected"]) == (None, 0, None)
 
 
 async def test_a_run_that_fails_in_the_middle_goes_on_behind_its_last_page(postroom: Postroom) -> None:
