@@ -36,6 +36,7 @@ def list_events(
     lane: Annotated[str | None, typer.Option(help="Only of this lane.")] = None,
     key: Annotated[str | None, typer.Option(help="Only with this idempotency key.")] = None,
     group: Annotated[str | None, typer.Option(help="Only dead letters of this cause.")] = None,
+    attempts: Annotated[int | None, typer.Option(min=1, max=99, help="Only with so many attempts at least.")] = None,
     text: Annotated[str | None, typer.Option(help="Only with this in the payload, byte for byte.")] = None,
     since: Annotated[str | None, typer.Option(metavar="TIME", help="Only those staged since: a time, or 2h for two hours.")] = None,
     until: Annotated[str | None, typer.Option(metavar="TIME", help="Only those staged before.")] = None,
@@ -59,7 +60,7 @@ def list_events(
         return
     wanted = Wanted(
         sources=source or (), kinds=kind or (), lane=lane, key=key, states=[str(one) for one in state or ()],
-        marks=[str(one) for one in mark or ()], group=group, text=text,
+        marks=[str(one) for one in mark or ()], group=group, attempts=attempts, text=text,
         since=moment(since, option="--since"), until=moment(until, option="--until"),
     )  # fmt: skip
 

@@ -10,22 +10,24 @@ from outbox.timeline import iso
 from outbox.verdict import advice, cause
 
 MOST_FIELDS, MOST_DEPTH = 40, 4
+STEPS_OF_EACH, STEPS_OF_ONE = 25, 1000  # newest letters whose finished steps are counted: of each of many groups, of one group
 
 
 async def groups(pool: Pool, *, limit: int = 200) -> list[dict[str, Any]]:
     """All causes, the newest death first."""
-    sparks = await dead.sparks(pool)
-    return [_told(row, sparks.get(row["fingerprint"])) for row in await dead.groups(pool, limit=limit)]
+    found, sparks = await dead.groups(pool, limit=limit), await dead.sparks(pool)
+    steps = await dead.finished_steps(pool, [row["fingerprint"] for row in found], look_at=STEPS_OF_EACH)
+    return [_told(row, sparks.get(row["fingerprint"]), steps[row["fingerprint"]]) for row in found]
 
 
 async def group(pool: Pool, name: str) -> dict[str, Any] | None:
-    """One cause, with its finished steps; None: nothing is dead of it."""
+    """One cause, with what its letters share; None: nothing is dead of it."""
     row = await dead.group(pool, name)
     if row is None:
         return None
     sparks = await dead.sparks(pool, name)
-    steps, samples = await dead.finished_steps(pool, name), await dead.samples(pool, name)
-    return {**_told(row, sparks.get(name)), "steps_done": steps, "alike": alike([bytes(sample["payload"]) for sample in samples])}
+    steps, samples = await dead.finished_steps(pool, [name], look_at=STEPS_OF_ONE), await dead.samples(pool, name)
+    return {**_told(row, sparks.get(name), steps[name]), "alike": alike([bytes(sample["payload"]) for sample in samples])}
 
 
 def alike(payloads: Sequence[bytes]) -> dict[str, Any]:
@@ -60,7 +62,7 @@ def _leaves(value: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, s
         yield path or "payload", json.dumps(value, sort_keys=True)
 
 
-def _told(row: Record, spark: list[int] | None) -> dict[str, Any]:
+def _told(row: Record, spark: list[int] | None, steps: dict[str, int]) -> dict[str, Any]:
     note = None if row["note"] is None else {"note": row["note"], "by": row["note_by"], "at": iso(row["note_at"])}
     return {
         "group": row["fingerprint"],
@@ -76,4 +78,5 @@ def _told(row: Record, spark: list[int] | None) -> dict[str, Any]:
         "cause": cause(row["reason"]),
         "advice": advice(row["reason"]),
         "note": note,
+        "steps_done": steps,
     }

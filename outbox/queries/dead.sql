@@ -43,9 +43,11 @@ select fingerprint, floor(extract(epoch from now() - died_at) / 3600)::int hours
 from outbox.dead where died_at > now() - interval '24 hours' and ($1::text is null or fingerprint = $1) group by 1, 2
 
 -- name: finished
--- read only: finished steps of the dead letters of a group, by name, and of how many events; of the newest $2.
-select s.name, count(*)::int steps from (select event_id from outbox.dead where fingerprint = $1 order by event_id desc limit $2) d
-join outbox.steps s on s.event_id = d.event_id and s.entry in ('d', 'f') group by s.name order by 2 desc, 1
+-- read only: finished steps of the newest $2 dead letters of each of groups $1, by name, and of how many events.
+select g.fingerprint, s.name, count(*)::int steps from unnest($1::text[]) g(fingerprint)
+cross join lateral (select event_id from outbox.dead where fingerprint = g.fingerprint order by event_id desc limit $2) d
+cross join lateral (select name from outbox.steps where event_id = d.event_id and entry in ('d', 'f') offset 0) s
+group by g.fingerprint, s.name order by 1, 3 desc, 2
 
 -- name: samples
 -- read only: what the newest $2 dead letters of a group look like.

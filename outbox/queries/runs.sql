@@ -105,6 +105,16 @@ select r.*, s.why, s.until held_until from outbox.runs r
 left join lateral (select why, until from outbox.states(array[r.id]) where r.ended_at is null) s on true
 where ($1::text is null or r.sync = $1) and ($2::bigint is null or r.id < $2) order by r.id desc limit $3
 
+-- name: last
+-- read only: the newest $2 runs of each of these syncs, newest first.
+select s.name sync, r.id, r.state from unnest($1::text[]) s(name)
+cross join lateral (select id, state from outbox.runs where sync = s.name order by id desc limit $2) r order by s.name, r.id desc
+
+-- name: today
+-- read only: calls of the runs that each of these syncs was asked for today (UTC), and how many the far side said last that it has left.
+select sync, sum(calls)::int calls, (array_agg(quota_left order by id desc) filter (where quota_left is not null))[1] quota_left
+from outbox.runs where sync = any ($1::text[]) and id >= outbox.first_id((now() at time zone 'UTC')::date) group by sync
+
 -- name: some
 -- read only: runs, with why they wait.
 select r.*, s.why, s.until held_until from outbox.runs r

@@ -1,8 +1,8 @@
 -- name: fitting
 -- read only: of candidates $1, or of the newest $4 below id $2 and not below $3 when there are none, those that fit; newest first.
 -- $13: the oldest of them instead, oldest first. The states of the first $14 are asked for at once, which costs a fifth, or of all one by
--- one until $12 are found ($14 is NULL). The last row (its id is NULL) says how many were looked at, as far as which id, and how many of
--- them fit before their states were asked for.
+-- one until $12 are found ($14 is NULL). $15: with so many attempts at least. The last row (its id is NULL) says how many were looked at, as
+-- far as which id, and how many of them fit before their states were asked for.
 with looked as materialized (
   (select e.id, ($5::text[] is null or e.source = any ($5)) and ($6::text[] is null or e.kind = any ($6)) and ($7::text is null or e.lane = $7)
             and ($8::text is null or e.key = $8) and ($9::bytea is null or position($9 in e.payload) > 0) fits
@@ -21,12 +21,14 @@ found as (
   (select s.event_id id, s.state, s.why, s.until, s.attempts, s.changed_at, s.mark
    from outbox.states(array(select id from looked where fits and $14::int is not null order by case when $13 then -id else id end desc limit $14)) s
    where ($10::text[] is null or s.state = any ($10)) and ($11::text[] is null or s.mark = any ($11))
+     and ($15::int is null or s.attempts >= $15)
    order by case when $13 then -s.event_id else s.event_id end desc limit $12)
   union all
   (select p.id, s.state, s.why, s.until, s.attempts, s.changed_at, s.mark
   from (select id from looked where fits and $14::int is null order by case when $13 then -id else id end desc) p
   cross join lateral (select s.* from outbox.states(array[p.id]) s
-                      where ($10::text[] is null or s.state = any ($10)) and ($11::text[] is null or s.mark = any ($11)) offset 0) s
+                      where ($10::text[] is null or s.state = any ($10)) and ($11::text[] is null or s.mark = any ($11))
+                        and ($15::int is null or s.attempts >= $15) offset 0) s
   limit $12))
 select * from (
   select f.id, e.staged_at, e.source, e.kind, e.key, e.lane, f.state, f.why, f.until, f.attempts, f.changed_at, f.mark,
@@ -50,9 +52,9 @@ select k.event_id id from unnest($1::text[]) s(source) join outbox.keys k on k.d
 select count(*) <= $1 from (select from outbox.pending limit $1 + 1) p
 
 -- name: candidates
--- read only: ids below $1 and not below $2 that may be dead ($4; of group $5, if it is given), pending ($6) or ended with one of $7; newest
--- first ($9: oldest first), at most $3. What waits its turn is looked for everywhere if it is short ($8), else, like what has ended, among the newest $3:
--- then lowest says back to which id, if there are more.
+-- read only: ids below $1 and not below $2 that may be dead ($4; of group $5, if it is given), pending ($6) or ended with one of $7, after $10
+-- attempts at least; newest first ($9: oldest first), at most $3. What waits its turn is looked for everywhere if it is short ($8), else, like
+-- what has ended, among the newest $3: then lowest says back to which id, if there are more.
 with looked as materialized (
   (select e.id, e.lane from outbox.events e where not $9 and e.id < $1 and e.id >= $2 and ($7::text[] is not null or ($6 and not $8)) order by e.id desc limit $3)
   union all
@@ -60,19 +62,22 @@ with looked as materialized (
 span as materialized (select min(id) low, max(id) high, count(*) n from looked),
 found as (
   select event_id id from outbox.dead where $4 and event_id < $1 and event_id >= $2 and ($5::text is null or fingerprint = $5)
+    and ($10::int is null or attempt >= $10)
   union all
-  select event_id from outbox.busy where $6 and event_id < $1 and event_id >= $2
+  select event_id from outbox.busy where $6 and event_id < $1 and event_id >= $2 and ($10::int is null or attempt >= $10)
   union all
-  select event_id from outbox.delayed where $6 and event_id < $1 and event_id >= $2
+  select event_id from outbox.delayed where $6 and event_id < $1 and event_id >= $2 and ($10::int is null or attempt >= $10)
   union all
-  select event_id from outbox.pending where $6 and $8 and event_id < $1 and event_id >= $2
+  select event_id from outbox.pending where $6 and $8 and event_id < $1 and event_id >= $2 and ($10::int is null or attempt >= $10)
   union all
   select l.id from looked l cross join lateral (
-    select from outbox.pending p where p.urgency in (0, 1) and p.lane = outbox.lane_of(l.lane, l.id) and p.event_id = l.id limit 1) p
+    select from outbox.pending p where p.urgency in (0, 1) and p.lane = outbox.lane_of(l.lane, l.id) and p.event_id = l.id
+      and ($10::int is null or p.attempt >= $10) limit 1) p
   where $6 and not $8
   union all
   select distinct a.event_id from outbox.attempts a
-  where $7::text[] is not null and a.event_id >= (select low from span) and a.event_id <= (select high from span) and a.outcome::text = any ($7))
+  where $7::text[] is not null and a.event_id >= (select low from span) and a.event_id <= (select high from span) and a.outcome::text = any ($7)
+    and ($10::int is null or a.attempt >= $10))
 select array(select id from found group by id order by case when $9 then -id else id end desc limit $3) ids,
        case when span.n >= $3 then case when $9 then span.high else span.low end end lowest from span
 

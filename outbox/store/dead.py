@@ -64,9 +64,12 @@ async def sparks(connection: Connection | Pool, fingerprint: str | None = None) 
     return found
 
 
-async def finished_steps(connection: Connection | Pool, fingerprint: str, *, look_at: int = 1000) -> dict[str, int]:
-    """Which steps of a group's newest dead letters are done, and how often: a retry repeats none of them."""
-    return {row["name"]: row["steps"] for row in await db.fetch(connection, Q["finished"], fingerprint, look_at)}
+async def finished_steps(connection: Connection | Pool, fingerprints: Sequence[str], *, look_at: int) -> dict[str, dict[str, int]]:
+    """Which steps of the groups' newest dead letters are done, and how often: a retry repeats none of them."""
+    found: dict[str, dict[str, int]] = {name: {} for name in fingerprints}
+    for row in await db.fetch(connection, Q["finished"], list(fingerprints), look_at):
+        found[row["fingerprint"]][row["name"]] = row["steps"]
+    return found
 
 
 async def samples(connection: Connection | Pool, fingerprint: str, *, look_at: int = 50) -> list[Record]:

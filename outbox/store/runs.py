@@ -331,6 +331,19 @@ async def some(connection: Connection | Pool, run_ids: Sequence[int]) -> list[Re
     return await db.fetch(connection, Q["some"], list(run_ids)) if run_ids else []
 
 
+async def last(connection: Connection | Pool, names: Sequence[str], *, limit: int) -> dict[str, list[Record]]:
+    """The newest runs of each of these syncs, newest first; one that never ran is not there."""
+    found: dict[str, list[Record]] = {}
+    for row in await db.fetch(connection, Q["last"], list(names), limit):
+        found.setdefault(row["sync"], []).append(row)
+    return found
+
+
+async def today(connection: Connection | Pool, names: Sequence[str]) -> dict[str, Record]:
+    """Calls of today's runs of each of these syncs, and the quota left (NULL: nobody said so); one without such runs is not there."""
+    return {row["sync"]: row for row in await db.fetch(connection, Q["today"], list(names))}
+
+
 async def one(connection: Connection | Pool, run_id: int) -> Record | None:
     """A run with why it waits, or None."""
     return next(iter(await some(connection, [run_id])), None)

@@ -36,14 +36,17 @@ class Wanted:
     text: str | None = None  # in the payload, byte for byte
     since: datetime | None = None
     until: datetime | None = None
+    attempts: int | None = None  # so many at least
 
     @property
     def is_by_state(self) -> bool:
         """Whether nothing but states, marks, a group and times filter."""
-        return not (self.sources or self.kinds or self.lane or self.key or self.text)
+        return not (self.sources or self.kinds or self.lane or self.key or self.text or self.attempts)
 
     def has_state(self, *states: str) -> bool:
-        """Whether it wants one of these states, by name or by what marks them."""
+        """Whether it wants one of these states, by name or by what marks them; all, when nothing says which."""
+        if not self.states and not self.marks:
+            return True
         marked = {"pending" if mark in PENDING_MARKS else mark for mark in self.marks}
         wanted = set(self.states) & marked if self.states and self.marks else set(self.states) | marked
         return not wanted.isdisjoint(states)
@@ -97,9 +100,9 @@ async def find(
         upward,
     )
     at_once = _at_once(wanted, limit)
-    rows = await db.fetch(connection, Q["fitting"], *values, at_once, timeout_s=TIMEOUT_S)
+    rows = await db.fetch(connection, Q["fitting"], *values, at_once, wanted.attempts, timeout_s=TIMEOUT_S)
     if len(rows) <= limit + 1 and rows[-1]["fitting"] > at_once:  # of those asked at once too few have the states
-        rows = await db.fetch(connection, Q["fitting"], *values, None, timeout_s=TIMEOUT_S)
+        rows = await db.fetch(connection, Q["fitting"], *values, None, wanted.attempts, timeout_s=TIMEOUT_S)
     info = rows.pop()
     back_to = looked_to if candidates is not None else info["lowest"] if info["looked"] == LOOK_AT else None
     return _page(rows, limit, wanted, info["fitting"] if fitting is None else fitting, candidates, back_to)
@@ -107,7 +110,7 @@ async def find(
 
 def _at_once(wanted: Wanted, limit: int) -> int:
     """How many of those that may fit are looked at to fill a page: one more than it has, and some for states that not all of them have."""
-    if not wanted.states and not wanted.marks:
+    if not wanted.states and not wanted.marks and wanted.attempts is None:
         return limit + 1
     return limit + 11 if wanted.is_by_state and not wanted.marks else 2 * limit + 50
 
@@ -115,7 +118,11 @@ def _at_once(wanted: Wanted, limit: int) -> int:
 def _page(rows: list[Record], limit: int, wanted: Wanted, fitting: int, candidates: list[int] | None, back_to: int | None) -> Found:
     has_more = len(rows) > limit
     page = rows[:limit]
-    exact = not wanted.marks and (not wanted.states or (candidates is not None and wanted.lane is None and wanted.key is None))
+    exact = (
+        not wanted.marks
+        and wanted.attempts is None
+        and (not wanted.states or (candidates is not None and wanted.lane is None and wanted.key is None))
+    )
     return Found(
         rows=page,
         fitting=fitting if exact or has_more else len(page),
@@ -152,7 +159,9 @@ async def _candidates(
     if wanted.lane is not None:
         ids = await in_lane(connection, wanted.lane, below=below, lowest=lowest, limit=COUNTED + 1)
         return ids[::-1] if upward else ids, None
-    return await _undone(connection, wanted, below, lowest, upward=upward) if wanted.states or wanted.marks else (None, None)
+    if wanted.states or wanted.marks or wanted.attempts:
+        return await _undone(connection, wanted, below, lowest, upward=upward)
+    return None, None
 
 
 async def in_lane(connection: Connection | Pool, lane: str, *, below: int = ALL_IDS, lowest: int = 0, limit: int = COUNTED) -> list[int]:
@@ -165,7 +174,7 @@ async def _undone(connection: Connection | Pool, wanted: Wanted, below: int, low
     pending = wanted.group is None and wanted.has_state("pending")
     ends = [code for code, state in (("d", "done"), ("s", "skipped")) if wanted.group is None and wanted.has_state(state)]
     is_short = bool(pending and await db.fetchval(connection, Q["is_short"], SHORT))
-    values = (below, lowest, LOOK_AT, dead, wanted.group, pending, ends or None, is_short, upward)
+    values = (below, lowest, LOOK_AT, dead, wanted.group, pending, ends or None, is_short, upward, wanted.attempts)
     row = await db.fetchrow(connection, Q["candidates"], *values, timeout_s=TIMEOUT_S)
     assert row is not None
     return row["ids"], row["lowest"]

@@ -8,7 +8,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from outbox import operators
-from outbox.causes import group, groups
+from outbox.causes import STEPS_OF_EACH, STEPS_OF_ONE, group, groups
 from outbox.db import Pool, Record
 from outbox.store import dead
 from outbox.store.dead import Filter
@@ -88,6 +88,9 @@ class Group(Said):
     cause: Cause = Field(description="What kind of thing they died of.")
     advice: str = Field(description="What to do.")
     note: Note | None
+    steps_done: dict[str, int] = Field(
+        description=f"Finished steps of its newest {STEPS_OF_EACH} (of one group: {STEPS_OF_ONE:,}), by name: a retry repeats none of them."
+    )
 
 
 class Alike(Said):
@@ -100,7 +103,6 @@ class Alike(Said):
 
 class OneGroup(Group):
     alike: Alike = Field(description="What the payloads of its newest fifty share.")
-    steps_done: dict[str, int] = Field(description="Finished steps of its newest thousand, by name: a retry repeats none of them.")
 
 
 class NoteTold(Told):

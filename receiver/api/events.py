@@ -41,6 +41,7 @@ class EventsAsked(Asked):
     state: list[State] = Field([], description="Repeatable.")
     mark: list[Mark] = Field([], description="The state, and of a pending event what it waits for. Repeatable.")
     group: Text | None = Field(None, description="Dead letters of this cause only.")
+    attempts: int | None = Field(None, ge=1, le=99, description="With so many attempts at least.")
     text: Text | None = Field(None, description="In the payload, byte for byte. Operators only.")
     since: Moment | None = Field(None, description="Staged at this time or later.")
     until: Moment | None = Field(None, description="Staged before this time.")
@@ -154,7 +155,8 @@ async def list_events(call: Call[EventsAsked, NoBody]) -> Answer:
         _operators_only(call.who)
     wanted = Wanted(
         sources=asked.source, kinds=asked.kind, lane=asked.lane, key=asked.key, states=[str(state) for state in asked.state],
-        marks=[str(mark) for mark in asked.mark], group=asked.group, text=asked.text, since=asked.since, until=asked.until,
+        marks=[str(mark) for mark in asked.mark], group=asked.group, attempts=asked.attempts, text=asked.text,
+        since=asked.since, until=asked.until,
     )  # fmt: skip
     known = sorted({"app", *(door.source.name for door in call.desk.webhooks.doors.values())})
     found = await search.find(call.desk.pool, wanted, before=asked.before, limit=asked.limit, known_sources=known)

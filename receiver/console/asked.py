@@ -4,7 +4,7 @@ What is not understood becomes a chip "ignored: stat=ded" at the head of the pag
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, tzinfo
 from enum import StrEnum
 from typing import TypeVar
 from urllib.parse import parse_qsl, urlencode
@@ -19,11 +19,13 @@ LARGEST_ID = 2**53 - 1
 class Query:
     """The parameters of one request. Each reader takes its name; what nobody took is ignored, and said to be."""
 
-    def __init__(self, raw: str) -> None:
+    def __init__(self, raw: str, zone: tzinfo) -> None:
         pairs = parse_qsl(raw[:20_000], keep_blank_values=False, max_num_fields=1000)[:MOST_PAIRS]
         self._pairs = [(name, value.strip()) for name, value in pairs if value.strip()]
+        self._zone = zone
         self._taken: set[str] = set()
         self._broken: list[str] = []
+        self._moments: dict[str, datetime] = {}
 
     def text(self, name: str) -> str | None:
         """One value as it stands; the last when repeated."""
@@ -73,18 +75,18 @@ class Query:
         return found
 
     def moment(self, name: str) -> datetime | None:
-        """A time with its zone, in ISO 8601."""
+        """A time in ISO 8601; without a zone, as a form's field sends it, the viewer's."""
         value = self.text(name)
         if value is None:
             return None
         try:
             moment = datetime.fromisoformat(value.replace(" ", "+"))  # a plus sign in a URL that somebody typed is a space
-            if moment.tzinfo is not None:
-                return moment
         except ValueError:
-            pass
-        self._ignore(name, value)
-        return None
+            self._ignore(name, value)
+            return None
+        moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=self._zone)
+        self._moments[name] = moment
+        return moment
 
     @property
     def ignored(self) -> list[str]:
@@ -99,6 +101,10 @@ class Query:
         kept = [(name, value) for name, value in kept if f"{name}={value}" not in self._broken]
         kept += [(name, str(value)) for name, value in other.items() if value is not None]
         return f"{path}?{urlencode(kept)}" if kept else path
+
+    def pinned(self, path: str, **other: object) -> str:
+        """As url(), with each time in its zone, so that it finds the same for who follows it elsewhere."""
+        return self.url(path, (), **{**{name: moment.isoformat() for name, moment in self._moments.items()}, **other})
 
     def _ignore(self, name: str, value: str) -> None:
         self._broken.append(f"{name}={value}")

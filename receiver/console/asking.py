@@ -1,4 +1,4 @@
-"""What a request of the console says before anybody knows who asks: its form, its zone, its theme."""
+"""What a request of the console says before anybody knows who asks: its form, its zone, its theme, its density."""
 
 from contextlib import suppress
 from urllib.parse import unquote
@@ -63,3 +63,8 @@ def theme_of(request: Request) -> str | None:
     """Light or dark, as the viewer switched it; None: as the system has it."""
     theme = request.cookies.get("postroom-theme")
     return theme if theme in ("light", "dark") else None
+
+
+def is_dense(request: Request) -> bool:
+    """Whether the viewer wants rows closer together."""
+    return request.cookies.get("postroom-density") == "compact"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from outbox.store.minutes import Bar
+from receiver.console.words import duration
 
 WIDTH, HEIGHT, STRIP, GAP, LEAST = 960.0, 120.0, 28.0, 1.5, 3.0
 SPAN_WIDTH, SPARK_WIDTH, SPARK_HEIGHT = 240.0, 96.0, 20.0
@@ -98,3 +99,37 @@ def spark(numbers: Sequence[int], *, each: str) -> Spark:
     step = SPARK_WIDTH / max(1, len(numbers))
     bars = tuple((round(n * step, 2), round(step - 1, 2), _height(value, most, SPARK_HEIGHT)) for n, value in enumerate(numbers) if value)
     return Spark(bars, f"{sum(numbers):,} in {len(numbers)} {each}s, at most {most:,} in one {each}")
+
+
+@dataclass(frozen=True, slots=True)
+class RunBar:
+    """One run: how long it worked (from the zero line), and its errors (in the strip)."""
+
+    x: float
+    width: float
+    worked: float
+    trouble: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunChart:
+    """Runs side by side, the newest at the right; `said` is the whole in a sentence."""
+
+    bars: tuple[RunBar, ...]
+    said: str
+
+
+def runs(ended: Sequence[tuple[int, int]], *, room: int) -> RunChart | None:
+    """(worked_ms, errors) of runs that are over, the oldest first; a run that failed has one error at least. None: there are none."""
+    if not ended:
+        return None
+    worked, errors = [run[0] for run in ended], [run[1] for run in ended]
+    step, most, worst = WIDTH / room, max(worked), max(errors)
+    bars = tuple(
+        RunBar(round((room - len(ended) + n) * step, 2), round(step - GAP, 2), _height(ms, most, HEIGHT), _height(bad, worst, STRIP - 4))
+        for n, (ms, bad) in enumerate(ended)
+    )
+    usual = duration(sorted(worked)[len(worked) // 2] / 1000)
+    troubled = sum(bad > 0 for bad in errors)
+    said = f"The last {len(ended)} runs worked {usual} in the middle, {duration(most / 1000)} at most; {troubled} had errors"
+    return RunChart(bars, said)

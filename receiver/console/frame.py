@@ -25,7 +25,7 @@ from outbox.store import sessions
 from receiver.config import ReceiverSettings, Role
 from receiver.console import words
 from receiver.console.asked import Query
-from receiver.console.asking import desk_of, form_id, not_ours, read_form, see, theme_of, zone_of
+from receiver.console.asking import desk_of, form_id, is_dense, not_ours, read_form, see, theme_of, zone_of
 from receiver.console.assets import PLACE, Assets
 from receiver.console.attention import Attention
 from receiver.console.kept import keep
@@ -48,11 +48,9 @@ HEARD = "x-postroom-live"  # a page that fetches its own parts anew: no person d
 
 
 class Console:
-    """The console of one receiver. `site` are its pages, `tabs` (name, words, path, key, badge) its navigation."""
+    """The console of one receiver. `site` are its pages, `tabs` (name, words, path, key, whether it has a badge) its navigation."""
 
-    def __init__(
-        self, settings: ReceiverSettings, site: tuple[Pages, ...], tabs: tuple[tuple[str, str, str, str, str | None], ...]
-    ) -> None:
+    def __init__(self, settings: ReceiverSettings, site: tuple[Pages, ...], tabs: tuple[tuple[str, str, str, str, bool], ...]) -> None:
         self._site, self._tabs = site, tabs
         self._name = settings.installation
         self._assets = Assets()
@@ -216,9 +214,10 @@ class Console:
             session=session.digest,
             path=request.scope["path"],
             parts=request.path_params,
-            query=Query(request.scope["query_string"].decode("latin-1")),
+            query=Query(request.scope["query_string"].decode("latin-1"), zone_of(request)),
             zone=zone_of(request),
             theme=theme_of(request),
+            dense=is_dense(request),
             now=session.now,
             notice=None if session.notice is None else json.loads(session.notice),
         )
@@ -229,13 +228,14 @@ class Console:
         return panel.value or {}
 
     def _frame(self, visit: Visit, attention: Mapping[str, int], *, tab: str | None) -> dict[str, Any]:
-        tabs = [(name, said, path, attention.get(badge, 0) if badge else 0) for name, said, path, _, badge in self._tabs]
+        tabs = [(name, said, path, attention.get(name, 0) if is_counted else None) for name, said, path, _, is_counted in self._tabs]
         return {
             "installation": self._name,
             "visit": visit,
             "zone": visit.zone,
             "now": visit.now,
             "theme": visit.theme,
+            "dense": visit.dense,
             "tabs": tabs,
             "tab": tab,
             "keys": [(key, said, path) for _, said, path, key, _ in self._tabs],
@@ -249,6 +249,7 @@ class Console:
             "zone": zone_of(request),
             "now": None,
             "theme": theme_of(request),
+            "dense": is_dense(request),
             "tabs": [],
             "tab": None,
             "keys": [],

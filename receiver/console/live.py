@@ -34,6 +34,7 @@ READ_LIMIT_S: Final = 3.0
 BEAT_S: Final = 5.0  # a page says that it is out of date when it hears nothing for twice as long
 LASTS_S: Final = 600.0  # then the browser comes back by itself: to another process, if there is a newer one
 SESSION_EVERY_S: Final = 60.0
+RETRY_MS: Final = (2000, 5000)  # when a browser comes back whose line was cut: not all at once
 MOST_STREAMS, MOST_OF_SESSION, MOST_TOPICS = 50, 8, 8
 
 
@@ -74,6 +75,11 @@ class Live:
         names = [name for name in text.split(",") if name]
         known = 0 < len(names) <= MOST_TOPICS and all(_parts(name)[0] in self._words for name in names)
         return frozenset(names) if known else None
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the process is about to end: another one takes its place."""
+        return self._stopping
 
     def has_room(self, session: bytes) -> bool:
         """Whether this session may have another stream."""
@@ -152,7 +158,7 @@ class Live:
         """Server-sent events newer than version `since`. Ends after about 10 minutes, with the session, and when the process stops."""
         ends = time.monotonic() + LASTS_S + random.uniform(0, 60)  # noqa: S311 -- spreads the browsers' coming back
         ask_again = time.monotonic() + SESSION_EVERY_S
-        yield f"retry: {random.randint(2000, 5000)}\n\n"  # noqa: S311
+        yield f"retry: {random.randint(*RETRY_MS)}\n\n"  # noqa: S311
         while not self._stopping and time.monotonic() < ends:
             try:
                 async with asyncio.timeout(BEAT_S):

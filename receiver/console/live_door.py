@@ -48,7 +48,7 @@ class LiveDoor:
         if session is None:
             return Response(status_code=401, headers=HEADERS)
         found = await self._live.read(desk_of(request).console, topics)
-        if found is None:
+        if found is None or self._live.is_stopping:
             return Response(status_code=503, headers={**HEADERS, "retry-after": "5"})
         return JSONResponse({"has_room": self._live.has_room(session.digest), "topics": found}, headers=HEADERS)
 

@@ -68,6 +68,7 @@ class Visit:
     query: Query
     zone: ZoneInfo
     theme: str | None
+    dense: bool
     now: datetime
     notice: Mapping[str, Any] | None = None
 

@@ -73,4 +73,7 @@ def time_element(then: datetime, *, zone: tzinfo | None, now: datetime | None) -
     there = zone or UTC
     exact = words.exact(then, there)
     shown = exact if now is None else words.ago(then, now)
-    return Markup('<time datetime="{}" title="{}" tabindex="0">{}</time>').format(then.astimezone(UTC).isoformat(), exact, escape(shown))
+    ages = Markup(" data-ago") if now is not None and words.is_near(then, now) else ""
+    return Markup('<time datetime="{}" title="{}" tabindex="0"{}>{}</time>').format(
+        then.astimezone(UTC).isoformat(), exact, ages, escape(shown)
+    )

@@ -1,6 +1,6 @@
 """Which pages there are. A new page: its module's SITE in `PAGES`, and an entry in `TABS` if it is one of the navigation.
 
-TABS: name, words, path, the key behind `g`, and which count of outbox.store.console.attention() is its badge.
+TABS: name, words, path, the key behind `g`, and whether the count of that name in outbox.store.console.attention() is its badge.
 """
 
 from receiver.console.page import Pages
@@ -34,12 +34,12 @@ PAGES: tuple[Pages, ...] = (
     audit.SITE,
 )
 
-TABS: tuple[tuple[str, str, str, str, str | None], ...] = (
-    ("overview", "Overview", "/console/", "o", None),
-    ("events", "Events", "/console/events", "e", None),
-    ("dead", "Dead letters", "/console/dead", "d", "dead"),
-    ("lanes", "Lanes", "/console/lanes", "l", "lanes"),
-    ("syncs", "Syncs", "/console/syncs", "s", None),
-    ("connections", "Connections", "/console/connections", "c", "connections"),
-    ("audit", "Audit", "/console/audit", "a", None),
+TABS: tuple[tuple[str, str, str, str, bool], ...] = (
+    ("overview", "Overview", "/console/", "o", False),
+    ("events", "Events", "/console/events", "e", False),
+    ("dead", "Dead letters", "/console/dead", "d", True),
+    ("lanes", "Lanes", "/console/lanes", "l", True),
+    ("syncs", "Syncs", "/console/syncs", "s", False),
+    ("connections", "Connections", "/console/connections", "c", True),
+    ("audit", "Audit", "/console/audit", "a", False),
 )

@@ -79,12 +79,17 @@ def plural(number: int, one: str, more: str | None = None) -> str:
 def ago(then: datetime, now: datetime) -> str:
     """41 s ago, in 23 h; a date when it is over 7 days away."""
     seconds = (now - then).total_seconds()
-    if abs(seconds) > 7 * _DAY_S:
+    if not is_near(then, now):
         return f"{then.day} {then:%b %Y}"
     if abs(seconds) < 1:
         return "now"
     said = _rough(abs(seconds))
     return f"{said} ago" if seconds > 0 else f"in {said}"
+
+
+def is_near(then: datetime, now: datetime) -> bool:
+    """Whether a time is told by its distance; else by its date."""
+    return abs((now - then).total_seconds()) <= 7 * _DAY_S
 
 
 def _rough(seconds: float) -> str:
@@ -97,6 +102,11 @@ def exact(then: datetime, zone: tzinfo) -> str:
     """28 Nov 2026 14:02:11.123 EST."""
     there = then.astimezone(zone)
     return f"{there.day} {there:%b %Y %H:%M:%S}.{there.microsecond // 1000:03d} {there.tzname()}"
+
+
+def field(then: datetime | None, zone: tzinfo) -> str:
+    """As a form's field for a time has it: 2026-11-28T14:02:11, in the viewer's zone."""
+    return "" if then is None else f"{then.astimezone(zone):%Y-%m-%dT%H:%M:%S}"
 
 
 def clock(then: datetime, zone: tzinfo) -> str:

@@ -13,10 +13,11 @@ from tests.receiver.running import sealer, settings
 
 
 @asynccontextmanager
-async def serving(dsn: str, own: ReceiverSettings | None = None) -> AsyncIterator[tuple[str, Receiver]]:
-    """Its address and the app, until the block ends."""
+async def serving(dsn: str, own: ReceiverSettings | None = None, *, at: int = 0) -> AsyncIterator[tuple[str, Receiver]]:
+    """Its address and the app, until the block ends. `at`: the port of one that has ended."""
     with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(("127.0.0.1", at))
         listening.listen()  # who comes before the server is up waits
         app = create_app(dsn, own or settings(), sealer=sealer())
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="on"))

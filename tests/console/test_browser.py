@@ -1,14 +1,29 @@
 """Every page of the console in a real browser: without complaints, for each role, on a phone, by keyboard."""
 
+import re
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from urllib.parse import urlsplit
+
 import pytest
 
+from receiver.console import live
 from tests.console.conftest import DESKTOP_PX, PHONE_PX, Served, sign_in
 from tests.console.invented import HELD_LANE, OTHER_LANE, RUNNING, SWEEPING
+from tests.console.serving import serving
 from tests.receiver.running import OPERATOR_TOKEN, VIEWER_TOKEN
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 WIDER = """(most) => document.documentElement.scrollWidth <= most ? [] :
   ["too wide", ...[...document.querySelectorAll("body *")].filter((e) => e.getBoundingClientRect().right > most).map((e) => e.outerHTML)]"""
+
+
+HIDE = """(hidden) => {
+  Object.defineProperty(document, "hidden", { get: () => hidden, configurable: true });
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
+SMALL = """() => [...document.querySelectorAll("button, select, summary, nav a, input:not([type=checkbox], [type=radio])")]
+  .filter((e) => e.checkVisibility() && e.getBoundingClientRect().height < 43.5).map((e) => `too small: ${e.outerHTML}`)"""
 
 
 def pages(served: Served) -> dict[str, str]:
@@ -45,6 +60,7 @@ async def test_every_page_opens_without_a_complaint_of_the_browser_and_fits_a_ph
             assert words in await tab.page.inner_text("main"), path
             await tab.page.set_viewport_size({"width": PHONE_PX, "height": 740})
             assert await tab.page.evaluate(WIDER, PHONE_PX) == [], path
+            assert await tab.page.evaluate(SMALL) == [], path
             await tab.page.set_viewport_size({"width": DESKTOP_PX, "height": 740})
 
 
@@ -106,6 +122,40 @@ async def test_a_dead_letter_is_looked_into_and_retried_by_a_thumb(served: Serve
         await tab.press("Retry")
         await tab.said(f"#{event_id} is retried.")
     assert await state(served, event_id) == "pending"
+
+
+async def test_on_a_phone_acts_are_at_the_bottom_and_a_time_that_is_touched_says_when(served: Served) -> None:
+    async with served.tab(width=PHONE_PX) as tab:
+        await tab.open(f"events/{served.invented.dead[3]}")
+        below = await tab.page.evaluate("innerHeight - [...document.querySelectorAll('main button')][0].getBoundingClientRect().bottom")
+        assert 0 <= below < 60
+        await tab.page.locator("time[data-ago]").first.focus()
+        exact = await tab.page.evaluate("[document.activeElement.title, getComputedStyle(document.activeElement, '::after').content]")
+        assert exact[1] == f'"{exact[0]}"'
+        await tab.open("events?state=dead&since=all")
+        bar = tab.page.locator(".of-ticked")
+        assert await bar.evaluate("(e) => getComputedStyle(e).position") == "static"
+        await tab.page.locator("[data-tick]").first.check()
+        assert await bar.evaluate("(e) => getComputedStyle(e).position") == "fixed"
+
+
+async def test_ages_go_on_a_link_is_copied_with_its_time_and_rows_close_up(served: Served) -> None:
+    height = "document.querySelector('tr[data-row]').getBoundingClientRect().height"
+    keep = "navigator.clipboard.writeText = async (text) => { document.body.dataset.copied = text; }"
+    async with served.tab() as tab:
+        await tab.page.clock.install()
+        await tab.open("events")
+        await tab.page.clock.fast_forward(7_200_000)
+        await tab.page.locator("tr[data-row] time", has_text="2 h ago").first.wait_for()
+        await tab.page.evaluate(keep)
+        await tab.page.keyboard.press("y")
+        await tab.page.locator("body[data-copied]").wait_for()
+        assert f"{tab.url}/console/events?from=" in str(await tab.page.get_attribute("body", "data-copied"))
+        wide = await tab.page.evaluate(height)
+        await tab.page.click("[data-density-switch]")
+        assert await tab.page.evaluate(height) < wide
+        await tab.page.reload()
+        assert await tab.page.evaluate(height) < wide
 
 
 async def test_what_is_done_is_replayed(served: Served) -> None:
@@ -180,6 +230,40 @@ async def test_a_form_of_another_place_changes_nothing(served: Served) -> None:
     assert await reason_of(served, "refused") == "the form came from another place"
 
 
+async def test_the_counts_of_the_navigation_and_of_the_states_are_live(served: Served) -> None:
+    letters = await served.postroom.value("select count(*) from outbox.dead")
+    event_id = await served.postroom.value("select outbox.stage('live.counted', '{}')")
+
+    async def becomes(*statements: str) -> None:
+        for statement in statements:
+            await served.postroom.pool.execute(statement, event_id)
+
+    async with served.tab() as tab:
+        await tab.open("events")
+        before = [int(number) for number in re.findall(r"\((\d+) need you\)", str(await tab.page.text_content("nav")))]
+        assert await tab.page.title() == f"({sum(before)}) Events · Postroom"
+        await becomes(
+            "delete from outbox.pending where event_id = $1",
+            """insert into outbox.dead (event_id, lane, urgency, attempt, fingerprint, reason)
+               values ($1, outbox.lane_of(null, $1), 0, 1, 'alone', 'it is a test')""",
+        )
+        await tab.page.locator(".views a", has_text=f"Dead {letters + 1}").wait_for()
+        await tab.page.locator("nav a", has_text=f"Dead letters ({before[0] + 1} need you)").wait_for()
+        assert await tab.page.title() == f"({sum(before) + 1}) Events · Postroom"
+        badge = tab.page.locator("nav a[href='/console/lanes'] .badge")
+        assert await badge.is_hidden()
+        await becomes(
+            "delete from outbox.dead where event_id = $1",
+            "update outbox.events set staged_at = now() - interval '1 hour' where id = $1",
+            """insert into outbox.busy (lane, event_id, urgency, due_at, why)
+               values (outbox.lane_of(null, $1), $1, 0, now() + interval '1 hour', 'it failed')""",
+        )
+        await badge.wait_for()
+        await becomes("delete from outbox.busy where event_id = $1", "delete from outbox.events where id = $1")
+        await badge.wait_for(state="hidden")
+        await tab.page.locator(".views a", has_text=f"Dead {letters}").wait_for()
+
+
 async def test_a_list_says_what_is_newer_by_itself_and_the_switch_stops_it(served: Served) -> None:
     stage = "select outbox.stage('live.tried', '{}', key => $1)"
     async with served.tab() as tab:
@@ -194,6 +278,55 @@ async def test_a_list_says_what_is_newer_by_itself_and_the_switch_stops_it(serve
         await served.postroom.value(stage, "second")
         await tab.page.keyboard.press(".")
         await tab.said("1 newer.")
+
+
+async def test_a_page_says_that_its_server_is_gone_and_catches_up_with_the_next_one(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "RETRY_MS", (100, 100))
+    async with AsyncExitStack() as stack:
+        first = await stack.enter_async_context(AsyncExitStack())
+        url, _ = await first.enter_async_context(serving(served.postroom.dsn))
+        tab = await stack.enter_async_context(replace(served, url=url).tab())
+        await tab.open("events?kind=live.missed")
+        await tab.said("Live")
+        await first.aclose()
+        await tab.said("Reconnecting")
+        await served.postroom.value("select outbox.stage('live.missed', '{}')")
+        await stack.enter_async_context(serving(served.postroom.dsn, at=urlsplit(url).port or 0))
+        await tab.said("1 newer.")
+        await tab.said("Live")
+        await tab.page.goto("about:blank")
+        tab.expected("net::ERR")
+
+
+async def test_what_was_not_confirmed_for_a_while_is_grey_and_says_of_when_it_is(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "BEAT_S", 3600.0)  # the line is silent
+    async with served.tab() as tab:
+        await tab.page.clock.install()
+        await tab.open("events?kind=live.silent")
+        await tab.said("Live")
+        await tab.page.clock.fast_forward(13_000)
+        await tab.said("Reconnecting, as of")
+        await tab.page.locator("body.stale").wait_for()
+        await served.postroom.value("select outbox.stage('live.silent', '{}')")
+        await tab.said("1 newer.")
+        await tab.page.locator("body:not(.stale)").wait_for()
+
+
+async def test_a_hidden_tab_asks_for_nothing_and_catches_up_when_it_is_shown(served: Served) -> None:
+    async with served.tab() as hidden, served.tab() as witness:
+        for tab in (hidden, witness):
+            await tab.open("events?kind=live.unseen")
+            await tab.said("Live")
+        await hidden.page.evaluate(HIDE, True)
+        asked: list[str] = []
+        hidden.page.on("request", lambda request: asked.append(request.url))
+        await served.postroom.value("select outbox.stage('live.unseen', '{}')")
+        await witness.said("1 newer.")
+        assert asked == []
+        await hidden.page.evaluate(HIDE, False)
+        await hidden.said("1 newer.")
 
 
 async def test_a_viewer_who_sends_a_form_all_the_same_is_refused(served: Served) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from outbox.store.minutes import Bar, Counts
-from receiver.console.charts import HEIGHT, LEAST, STRIP, WIDTH, draw
+from receiver.console.charts import HEIGHT, LEAST, STRIP, WIDTH, draw, runs
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -32,3 +32,13 @@ def test_nothing_is_drawn_outside_and_something_wherever_something_was(numbers: 
         assert (bar.trouble > 0) is (bar.dead > 0)
         assert bar.usual <= HEIGHT
         assert bar.trouble <= STRIP - 4
+
+
+def test_runs_stand_at_the_right_and_a_single_error_is_seen() -> None:
+    chart = runs([(2_000, 0), (400, 500), (151_000, 1)], room=4)
+    assert chart is not None
+    assert [bar.x for bar in chart.bars] == [WIDTH / 4, WIDTH / 2, WIDTH * 3 / 4]
+    assert [bar.trouble for bar in chart.bars] == [0, STRIP - 4, LEAST]
+    assert chart.bars[2].worked == HEIGHT
+    assert chart.said == "The last 3 runs worked 2 s in the middle, 2 m 31 s at most; 2 had errors"
+    assert runs([], room=60) is None

@@ -25,8 +25,40 @@ async def test_events_are_listed_filtered_and_downloaded(postroom: Postroom) -> 
     assert "ignored: stat=ded" in filtered
     assert "Kind: test.one ×" in filtered
     assert [line.partition(",")[0] for line in csv.split()] == ["id", str(second)]
-    assert "No event matches this filter in the last 24h" in nothing.replace("1 ", "")
+    assert "No event matches this filter in the last 24h" in nothing
     assert "The sender may never have sent it" in nothing
+
+
+async def test_a_link_of_the_list_keeps_its_time_for_who_follows_it_later(postroom: Postroom) -> None:
+    old, new = (await put(postroom, "chair:1"))[0], (await put(postroom, "chair:2"))[0]
+    await postroom.pool.execute("update outbox.events set staged_at = now() - interval '3 hours' where id = $1", old)
+    async with looking(postroom) as visitor:
+        found = re.search(r'data-pinned="([^"]+)"', (await visitor.get("/console/events?since=1h&source=app")).text)
+        assert found is not None
+        pinned = await visitor.get(unescape(found[1]))
+        await postroom.pool.execute("update outbox.events set staged_at = staged_at - interval '1 day'")
+        later = await visitor.get(unescape(found[1]))
+        relative = await visitor.page("/console/events?since=1h")
+    assert "source=app" in found[1]
+    assert "From: " in words(pinned.text)
+    assert (f"Open #{new}" in pinned.text, f"Open #{old}" in pinned.text) == (True, False)
+    assert "No event matches these 2 filters at all" in words(later.text)
+    assert "No event was accepted in this time" in relative
+
+
+async def test_what_was_tried_often_is_listed_by_any_state(postroom: Postroom, drain: Drain) -> None:
+    often, once = (await put(postroom, "chair:1"))[0], (await put(postroom, "chair:2"))[0]
+    async with worker(postroom) as me:
+        first = {event.id: event for event in await me.claim()}
+        await me.retry(first[often])
+        await me.done(first[once], *await me.take_due())
+    async with looking(postroom) as visitor:
+        html = (await visitor.get("/console/events?attempts=2")).text
+        odd = await visitor.page("/console/events?attempts=0")
+    assert (f"Open #{often}" in html, f"Open #{once}" in html) == (True, False)
+    assert "Attempts at least: 2 ×" in words(html)
+    assert "<details open><summary>More filters" in html
+    assert "ignored: attempts=0" in odd
 
 
 async def test_the_list_is_paged_both_ways_and_sorted_by_its_links(postroom: Postroom) -> None:
@@ -202,6 +234,18 @@ async def test_causes_are_filtered_and_what_a_filter_finds_is_planned(postroom: 
     assert "retry 1 dead letter" in plan
     assert "retry 3 dead letters" in whole
     assert strange.status_code == 422
+
+
+async def test_what_a_retry_does_not_repeat_stands_with_the_group_and_with_the_event(postroom: Postroom, drain: Drain) -> None:
+    first, second = await stage_all(postroom, Event("test.phone", {"n": 1}), Event("test.phone", {"n": 2}))
+    await drain(DYING)
+    await postroom.pool.execute("insert into outbox.steps (event_id, name, attempt, entry) values ($1, 'create-note', 1, 'd')", first)
+    async with looking(postroom) as visitor:
+        groups = await visitor.page("/console/dead")
+        done, not_done = await visitor.page(f"/console/events/{first}"), await visitor.page(f"/console/events/{second}")
+    assert "create-note 1 of 2" in groups
+    assert "Not repeated: create-note" in done
+    assert "Not repeated" not in not_done
 
 
 async def test_a_discard_of_many_asks_for_the_number(postroom: Postroom, drain: Drain) -> None:

@@ -43,6 +43,15 @@ async def test_nothing_on_a_page_is_inline_or_foreign(postroom: Postroom) -> Non
     assert not re.search(r"<script(?![^>]* src=)|<style| style=| on\w+=|https?://", html)
 
 
+async def test_rows_are_as_dense_as_the_viewer_chose(postroom: Postroom) -> None:
+    async with operating(postroom) as visitor:
+        wide = (await visitor.get("/console/audit")).text
+        visitor.talk.client.cookies.set("postroom-density", "compact")
+        dense = (await visitor.get("/console/audit")).text
+    assert "data-density" not in wide.partition("<body")[0]
+    assert '<html lang="en" data-density="compact">' in dense
+
+
 async def test_static_files_are_kept_for_ever_and_nothing_else_is_served(postroom: Postroom) -> None:
     async with operating(postroom) as visitor:
         html = (await visitor.get("/console/audit")).text

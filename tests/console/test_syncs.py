@@ -39,6 +39,23 @@ async def test_a_run_is_asked_for_once_seen_and_cancelled(postroom: Postroom) ->
     assert await postroom.value("select hours_back from outbox.runs") == 24
 
 
+async def test_the_list_shows_the_last_runs_and_the_calls_of_today(postroom: Postroom) -> None:
+    await known(postroom)
+    async with operating(postroom) as visitor:
+        for _ in range(3):
+            await visitor.act("/console/syncs/ghl-contacts/run", type="full")
+        oldest, second, newest = [row["id"] for row in await postroom.rows("select id from outbox.runs order by id")]
+        end = "update outbox.runs set state = $2, ended_at = now(), calls = $3, quota_left = $4, worked_ms = 10 where id = $1"
+        await postroom.pool.execute(end, oldest, "done", 40, None)
+        await postroom.pool.execute(end, second, "failed", 2, 199_000)
+        await postroom.pool.execute("update outbox.runs set calls = 1 where id = $1", newest)
+        listed = (await visitor.get("/console/syncs")).text
+        one = await visitor.page("/console/syncs/ghl-contacts")
+    assert 'aria-label="The last 3 runs: 1 done, 1 failed, 1 queued; the newest queued"' in listed
+    assert "43 calls today , 199,000 left" in words(listed)
+    assert "The last 2 runs worked 10 ms in the middle, 10 ms at most; 1 had errors" in one
+
+
 async def test_a_run_of_an_unknown_type_or_of_a_sync_that_is_off_changes_nothing(postroom: Postroom) -> None:
     await known(postroom)
     await syncs.register(postroom.pool, "off-sync", destination=None, types=["full"], off="GHL_API_KEY is missing")

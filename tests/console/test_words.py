@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from receiver.console import words
+from receiver.console.asked import Query
 
 NOW = datetime(2026, 11, 28, 19, 2, 11, 123000, tzinfo=UTC)
 
@@ -51,6 +52,16 @@ def test_times_are_relative_for_a_week(seconds: float, said: str) -> None:
 
 def test_an_exact_time_names_its_zone() -> None:
     assert words.exact(NOW, ZoneInfo("America/New_York")) == "28 Nov 2026 14:02:11.123 EST"
+
+
+def test_a_time_goes_through_a_form_and_comes_back_in_its_zone() -> None:
+    zone = ZoneInfo("America/New_York")
+    assert (words.field(NOW, zone), words.field(None, zone)) == ("2026-11-28T14:02:11", "")
+    query = Query("since=2026-11-28T14:02:11&until=2026-11-29T00:00Z&from=soon", zone)
+    assert (query.moment("since"), query.moment("from")) == (NOW.replace(microsecond=0), None)
+    assert query.moment("until") == datetime(2026, 11, 29, tzinfo=UTC)
+    assert query.pinned("/there") == "/there?since=2026-11-28T14%3A02%3A11-05%3A00&until=2026-11-29T00%3A00%3A00%2B00%3A00"
+    assert query.ignored == ["from=soon"]
 
 
 def test_counts_rates_and_long_keys() -> None:

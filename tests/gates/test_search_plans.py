@@ -75,6 +75,7 @@ def looks(postroom: Postroom, newest: int) -> dict[str, Callable[[], Awaitable[o
         "pending": found(states=["pending"]),
         "done": found(states=["done"]),
         "skipped": found(states=["skipped"]),
+        "tried often": found(attempts=5),
         "a lane": found(lane="lane-77"),
         "a lane that there is not": found(lane="never"),
         "text": found(text='"n": 500'),
@@ -115,8 +116,8 @@ async def test_no_look_reads_a_table_of_events_from_end_to_end(quiet: Postroom) 
     newest = await quiet.value("select max(id) from outbox.events where kind <> 'held'")
     highest = 2**63 - 1
     statements: dict[tuple[str, str], tuple[object, ...]] = {
-        ("search", "fitting"): (None, highest, 0, 500, None, ["never"], None, None, None, None, None, 50, False, 51),
-        ("search", "candidates"): (highest, 0, 500, False, None, False, ["s"], True, False),
+        ("search", "fitting"): (None, highest, 0, 500, None, ["never"], None, None, None, None, None, 50, False, 51, None),
+        ("search", "candidates"): (highest, 0, 500, False, None, False, ["s"], True, False, None),
         ("search", "first_since"): ("2020-01-01T00:00:00Z",),
         ("search", "newer"): (newest, 500),
         ("events", "one"): (newest,),

@@ -1,6 +1,7 @@
 """Events are found by any filter, and a search says how far it looked."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -54,6 +55,31 @@ async def test_filters_are_combined_and_the_answer_counts_itself(postroom: Postr
     assert ids(await search.find(postroom.pool, Wanted(sources=["ghl"]))) == []
     everything = await search.find(postroom.pool, Wanted())
     assert (len(everything.rows), everything.fitting, everything.counted, everything.back_to) == (10, 10, True, None)
+
+
+async def test_events_are_found_by_how_often_they_were_tried_whatever_became_of_them(postroom: Postroom) -> None:
+    known = {name: (await put(postroom, name))[0] for name in ("done", "skipped", "dead", "waiting", "running")}
+    (once,) = await put(postroom, "once")
+    async with worker(postroom) as me:
+        first = {event.id: event for event in await me.claim()}
+        await me.done(first.pop(once))
+        await me.retry(*first.values())
+        again = {event.id: event for event in await me.take_due()}
+        await me.done(again[known["done"]])
+        await me.skip(again[known["skipped"]])
+        await me.bury(again[known["dead"]])
+        await me.retry(again[known["waiting"]], delay_s=3600)
+
+        async def tried(times: int, **more: Any) -> set[int]:
+            return set(ids(await search.find(postroom.pool, Wanted(attempts=times, **more))))
+
+        await put(postroom, "never")
+        assert await tried(1) == {*known.values(), once}
+        assert await tried(2) == set(known.values())
+        assert await tried(3) == set()
+        assert await tried(2, states=["dead", "done"]) == {known["dead"], known["done"]}
+        assert await tried(2, marks=["running", "retry"]) == {known["running"], known["waiting"]}
+        assert await tried(2, lane="once") == set()
 
 
 async def test_pages_go_on_below_the_last_and_show_each_event_once(postroom: Postroom) -> None:

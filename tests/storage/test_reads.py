@@ -31,8 +31,8 @@ PEOPLE = {
     "events.one": ("bigint", "{event}"),
     "events.timeline": ("bigint", "{event}"),
     "search.fitting": (
-        "bigint[], bigint, bigint, int, text[], text[], text, text, bytea, text[], text[], int, bool, int",
-        "null, 9223372036854775807, 0, 50, null, null, null, null, null, null, null, 50, false, 51",
+        "bigint[], bigint, bigint, int, text[], text[], text, text, bytea, text[], text[], int, bool, int, int",
+        "null, 9223372036854775807, 0, 50, null, null, null, null, null, null, null, 50, false, 51, null",
     ),
 }
 LOOK_UPS = {"events.one": 1, "events.timeline": 1, "search.fitting": 50}

@@ -31,9 +31,7 @@ async def read(visit: Visit) -> Mapping[str, Any]:
     rows = (found.value or Found()).rows
     wanted = [row for row in rows if row["state"] in REPLAYED]
     of_kind, standing = await routes.every(visit.pool), await destinations.every(visit.pool)
-    since = visit.query.choice("since", listed.Since) or listed.Since.DAY
-    span = listed.SPANS[since]
-    pinned = None if span is None else (visit.now - span).isoformat()
+    since = listed.since_of(visit)
     return {
         "found": found,
         "page": found.value or Found(),
@@ -48,7 +46,7 @@ async def read(visit: Visit) -> Mapping[str, Any]:
         "count": len(wanted),
         "oldest": min((row["staged_at"] for row in wanted), default=None),
         "ceiling": max((row["id"] for row in wanted), default=0),
-        "query": visit.query.url("", **({"from": pinned, "since": listed.Since.EVER} if pinned and not visit.query.moment("from") else {})),
+        "query": listed.pinned(visit, since, path=""),
         "must_type": len(wanted) > TYPED_OVER,
         "most": MOST,
         "moment": datetime.fromisoformat,
@@ -56,8 +54,7 @@ async def read(visit: Visit) -> Mapping[str, Any]:
 
 
 async def _found(visit: Visit, *, ceiling: int = LARGEST_ID) -> Found:
-    since = visit.query.choice("since", listed.Since) or listed.Since.DAY
-    wanted = listed.wanted_of(visit, since, await routes.every(visit.pool))
+    wanted = listed.wanted_of(visit, listed.since_of(visit), await routes.every(visit.pool))
     before = min(ceiling + 1, LARGEST_ID)
     return await search.find(visit.pool, wanted, before=before, limit=MOST, known_sources=listed.sources_of(visit))
 
@@ -70,7 +67,7 @@ async def again(visit: Visit, form: Form) -> Done:
             return Done("Nothing is ticked: nothing was replayed.", form.back(listed.PATH), good=False)
         return await _replay(visit, form, ticked, which=f"{plural(len(ticked), 'ticked event')}")
     query = (form.text("query", most=4000) or "").removeprefix("?")
-    filtered = replace(visit, query=Query(query))
+    filtered = replace(visit, query=Query(query, visit.zone))
     found = await _found(filtered, ceiling=form.whole("ceiling", low=0, high=LARGEST_ID) or 0)
     ids = [row["id"] for row in found.rows if row["state"] in REPLAYED]
     if len(ids) > TYPED_OVER and form.whole("number", low=0, high=MOST) != (form.whole("count", low=0, high=MOST) or 0):

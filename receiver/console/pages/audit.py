@@ -56,7 +56,8 @@ async def read(visit: Visit) -> Mapping[str, Any]:
         "vias": [(via.value, said) for via, said in WORDS.items()],
         "older": visit.query.url(PATH, before=rows[-1].id) if has_more else None,
         "newest": visit.query.url(PATH, before=None) if before else None,
-        "csv": visit.query.url(f"{PATH}.csv", before=None),
+        "pinned": visit.query.pinned(PATH),
+        "csv": visit.query.pinned(f"{PATH}.csv", before=None),
     }
 
 

@@ -58,6 +58,7 @@ async def read(visit: Visit) -> Mapping[str, Any]:
         "total": sum(row["dead"] for row in every),
         "groups": len(every),
         "is_cut": len(every) == MOST_GROUPS,
+        "steps_of_each": causes.STEPS_OF_EACH,
         "planned": _planned(destination, cause, noted, kind=kind, earliest=earliest) if rows else None,
         "is_filtered": bool(kind or destination or noted or cause or earliest),
         "spark": lambda row: charts.spark(row["last_24_hours"], each="hour"),

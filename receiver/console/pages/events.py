@@ -11,7 +11,7 @@ from typing import Any
 from outbox.db import Record
 from outbox.event import Mark, State
 from outbox.finding import absence
-from outbox.store import find, routes, search
+from outbox.store import events, find, routes, search
 from outbox.store.search import Found, Wanted
 from receiver.config import Role
 from receiver.console import words
@@ -29,7 +29,9 @@ CHIPS: Mapping[str, str] = {
     "lane": "Lane",
     "key": "Key",
     "err": "Group",
+    "attempts": "Attempts at least",
 }
+TIMES: Mapping[str, str] = {"from": "From", "until": "Until"}
 NO_KIND = "-"  # no kind has this name: a destination that no kind calls finds nothing
 
 
@@ -51,13 +53,15 @@ class Sort(StrEnum):
 
 
 SETTLED = frozenset({"done", "skipped", "dead"})
-VIEWS: tuple[tuple[str, str], ...] = (
-    ("Dead", f"{PATH}?state=dead&since=all"),
-    ("Waiting for a retry", f"{PATH}?why=retry&since=all"),
-    ("Held by a destination", f"{PATH}?why=held&since=all"),
-    ("Running", f"{PATH}?why=running&since=all"),
-    ("Done in the last hour", f"{PATH}?state=done&since=1h"),
-    ("Skipped", f"{PATH}?state=skipped"),
+VIEWS: tuple[tuple[str, str, str | None], ...] = (  # words, page, and which count of outbox.store.events.counts() it lists
+    ("Dead", f"{PATH}?state=dead&since=all", "dead"),
+    ("Ready", f"{PATH}?why=ready&why=behind&since=all", "pending"),
+    ("Running", f"{PATH}?why=running&since=all", "running"),
+    ("Waiting for a retry", f"{PATH}?why=retry&why=snoozed&since=all", "waiting"),
+    ("Held by a destination", f"{PATH}?why=held&since=all", "held"),
+    ("Not due yet", f"{PATH}?why=delayed&since=all", "delayed"),
+    ("Done in the last hour", f"{PATH}?state=done&since=1h", None),
+    ("Skipped", f"{PATH}?state=skipped", None),
 )
 SPANS: Mapping[Since, timedelta | None] = {
     Since.HOUR: timedelta(hours=1),
@@ -80,7 +84,7 @@ class Leaf:
 
 async def read(visit: Visit) -> Mapping[str, Any]:
     """A page of events, with how far was looked."""
-    query, since, sort = visit.query, visit.query.choice("since", Since) or Since.DAY, visit.query.choice("sort", Sort) or Sort.NEWEST
+    query, since, sort = visit.query, since_of(visit), visit.query.choice("sort", Sort) or Sort.NEWEST
     known = await routes.every(visit.pool)
     wanted, before, after = wanted_of(visit, since, known), query.whole("before"), query.whole("after")
     limit = query.whole("n", low=20, high=200) or 50
@@ -109,7 +113,11 @@ async def read(visit: Visit) -> Mapping[str, Any]:
         "destination": query.text("dest"),
         "sources": sources_of(visit),
         "chips": chips_of(visit),
+        "moments": (moments := {name: query.moment(name) for name in TIMES}),
+        "has_more": any((query.text("dest"), wanted.attempts, wanted.lane, wanted.key, wanted.text, *moments.values())),
+        "pinned": pinned(visit, since),
         "views": VIEWS,
+        "counts": await visit.panel("the counts", events.counts(visit.pool)),
         "newer": query.url(PATH, before=None, after=leaf.newer) if leaf.newer else None,
         "older": query.url(PATH, after=None, before=leaf.older) if leaf.older else None,
         "count_newer": query.url(f"{PATH}/newer", after=leaf.rows[0]["id"] if leaf.rows else None)
@@ -126,7 +134,7 @@ async def read(visit: Visit) -> Mapping[str, Any]:
 
 async def read_newer(visit: Visit) -> Mapping[str, Any]:
     """How many events of the same filters are newer than the newest that is shown; a part of the page, for live updates."""
-    query, since = visit.query, visit.query.choice("since", Since) or Since.DAY
+    query, since = visit.query, since_of(visit)
     wanted, after = wanted_of(visit, since, await routes.every(visit.pool)), query.whole("after")
     query.whole("n")
     found = await search.find(visit.pool, wanted, after=after, limit=MOST_NEWER, known_sources=sources_of(visit))
@@ -141,6 +149,12 @@ def _leaf(page: Found, *, before: int | None, after: int | None, upward: bool) -
     newer = beyond if upward else newest if before is not None else None
     older = (oldest if after is not None else None) if upward else beyond
     return Leaf(rows, newer, older, is_first=before is None and after is None)
+
+
+def since_of(visit: Visit) -> Since:
+    """How far back; a moment in the URL says it closer."""
+    since = visit.query.choice("since", Since) or Since.DAY
+    return Since.EVER if visit.query.moment("from") else since
 
 
 def wanted_of(visit: Visit, since: Since, known: Mapping[str, Any]) -> Wanted:
@@ -160,16 +174,24 @@ def wanted_of(visit: Visit, since: Since, known: Mapping[str, Any]) -> Wanted:
         text=query.text("q") if visit.who.role is Role.OPERATOR else None,
         since=query.moment("from") or (None if span is None else visit.now - span),
         until=query.moment("until"),
+        attempts=query.whole("attempts", high=99),
     )
+
+
+def pinned(visit: Visit, since: Since, *, path: str = PATH) -> str:
+    """The page with its time as a moment, so that who follows the link later finds the same."""
+    span = SPANS[since]
+    if span is None:
+        return visit.query.pinned(path)
+    return visit.query.pinned(path, since=None, **{"from": (visit.now - span).isoformat()})
 
 
 def chips_of(visit: Visit) -> list[tuple[str, str]]:
     """Each filter in force, with the page without it."""
-    return [
-        (f"{said}: {', '.join(values)}", visit.query.url(PATH, without=[name, "before"]))
-        for name, said in CHIPS.items()
-        if (values := visit.query.many(name))
-    ]
+    said = {name: ", ".join(values) for name in CHIPS if (values := visit.query.many(name))}
+    times = {name: words.exact(moment, visit.zone) for name in TIMES if (moment := visit.query.moment(name))}
+    every = {**CHIPS, **TIMES}
+    return [(f"{every[name]}: {what}", visit.query.url(PATH, without=[name, "before"])) for name, what in {**said, **times}.items()]
 
 
 def sources_of(visit: Visit) -> list[str]:
@@ -178,7 +200,7 @@ def sources_of(visit: Visit) -> list[str]:
 
 async def download(visit: Visit) -> tuple[str, bytes]:
     """What the filters find, without payloads. A cell that a spreadsheet would run as a formula gets an apostrophe."""
-    wanted = wanted_of(visit, visit.query.choice("since", Since) or Since.DAY, await routes.every(visit.pool))
+    wanted = wanted_of(visit, since_of(visit), await routes.every(visit.pool))
     found = await search.find(visit.pool, wanted, limit=MOST_IN_CSV, known_sources=sources_of(visit))
     columns = ("id", "staged_at", "source", "kind", "key", "lane", "state", "why", "attempts", "changed_at")
     text = io.StringIO()

@@ -5,12 +5,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from outbox import db, sync_facts
+from outbox.db import Record
 from outbox.errors import NotNow
 from outbox.store import runs, syncs
 from outbox.store.runs import MOST_DELETIONS, MOST_HOURS_BACK, RunState, SwitchedOff, Trigger, UnknownSync, UnknownType, WrongRange
+from receiver.console import charts
+from receiver.console.charts import RunChart
 from receiver.console.page import Act, Done, Form, Page, Pages, Visit, no_such
 
 PATH = "/console/syncs"
+MARKS, LIMIT, CHARTED = 20, 50, 60
 LIGHTS = {"green": "green", "yellow": "yellow", "red": "red", "grey": "off"}
 WORST = ("red", "yellow", "green", "grey")
 SHAPES = {
@@ -22,28 +26,32 @@ async def read(visit: Visit) -> Mapping[str, Any]:
     """All syncs, the worst light first; those of single users in one row."""
     found = await visit.panel("the syncs", sync_facts.every(visit.pool))
     worst_first = sorted(found.value.syncs if found.value else [], key=lambda one: WORST.index(one["light"]))
+    names = [one["name"] for one in worst_first]
+    last = await visit.panel("their last runs", runs.last(visit.pool, names, limit=MARKS))
+    today = await visit.panel("their calls of today", runs.today(visit.pool, names))
     users = found.value and found.value.users
-    return {"found": found, "worst_first": worst_first, "users": users, "lights": LIGHTS, "shapes": SHAPES}
+    shown = {"found": found, "worst_first": worst_first, "users": users, "last": last, "today": today}
+    return {**shown, "lights": LIGHTS, "shapes": SHAPES}
 
 
 async def one(visit: Visit) -> Mapping[str, Any]:
     """One of them, with its history."""
     name, before = visit.parts["name"], visit.query.whole("before")
-    limit = 50
     facts, history = await asyncio.gather(
         visit.panel("the sync", sync_facts.one(visit.pool, name)),
-        visit.panel("its runs", runs.every(visit.pool, name, before=before, limit=limit + 1)),
+        visit.panel("its runs", runs.every(visit.pool, name, before=before, limit=CHARTED)),
     )
     if facts.value is None and facts.problem is None:
         raise no_such("There is no such sync, or no dispatcher has written it down yet.")
-    rows = [sync_facts.run(row) for row in (history.value or [])[:limit]]
+    rows = [sync_facts.run(row) for row in (history.value or [])[:LIMIT]]
     newest = rows[0] if rows and not before else None
-    has_more = history.value is not None and len(history.value) > limit
+    has_more = history.value is not None and len(history.value) > LIMIT
     return {
         "name": name,
         "facts": facts,
         "history": history,
         "rows": rows,
+        "chart": None if before else _chart(history.value or []),
         "lights": LIGHTS,
         "shapes": SHAPES,
         "most_hours": MOST_HOURS_BACK,
@@ -51,6 +59,13 @@ async def one(visit: Visit) -> Mapping[str, Any]:
         "older": visit.query.url(visit.path, before=rows[-1]["id"]) if has_more else None,
         "newest": visit.query.url(visit.path, before=None) if before else None,
     }
+
+
+def _chart(history: list[Record]) -> RunChart | None:
+    """How long its runs worked that are over, and what went wrong."""
+    bad = (RunState.FAILED, RunState.BRAKED)
+    over = [(row["worked_ms"], max(row["errors"], int(row["state"] in bad))) for row in reversed(history) if row["ended_at"] is not None]
+    return charts.runs(over, room=CHARTED)
 
 
 async def one_run(visit: Visit) -> Mapping[str, Any]:

@@ -16,6 +16,27 @@ document.querySelector("[data-theme-switch]")?.addEventListener("click", () => {
   cookie("postroom-theme", here.dataset.theme);
 });
 
+document.querySelector("[data-density-switch]")?.addEventListener("click", (event) => {
+  const dense = here.dataset.density !== "compact";
+  if (dense) here.dataset.density = "compact"; else delete here.dataset.density;
+  event.currentTarget.setAttribute("aria-pressed", String(dense));
+  cookie("postroom-density", dense ? "compact" : "");
+});
+
+// Ages go on counting, by the database's clock: a wrong clock here does no harm. The words are those of words.ago().
+const ahead = Date.parse(document.body.dataset.now) - performance.now();
+const two = (s, big, a, small, b) => `${s / big | 0} ${a}` + (s % big / small | 0 ? ` ${s % big / small | 0} ${b}` : "");
+const rough = (s) => s < 60 ? `${s} s` : s < 3600 ? `${s / 60 | 0} m` : s < 86400 ? two(s, 3600, "h", 60, "m") : two(s, 86400, "d", 3600, "h");
+function age() {
+  if (document.hidden) return;
+  for (const one of document.querySelectorAll("time[data-ago]")) {
+    const s = Math.trunc((ahead + performance.now() - Date.parse(one.dateTime)) / 1000);
+    if (Math.abs(s) <= 604800) one.textContent = s ? (s > 0 ? `${rough(s)} ago` : `in ${rough(-s)}`) : "now";
+  }
+}
+setInterval(age, 5000);
+document.addEventListener("visibilitychange", age);
+
 // Browsers without command/commandfor open and close dialogs here.
 if (!("command" in HTMLButtonElement.prototype)) {
   document.addEventListener("click", (event) => {
@@ -43,6 +64,7 @@ document.addEventListener("click", (event) => {
   }
   const copy = event.target.closest("[data-copy]");
   if (copy) copyText(copy.dataset.copy);
+  if (event.target.closest("[data-copy-link]")) acts.y();
 });
 
 async function copyText(text) {

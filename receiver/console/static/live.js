@@ -43,9 +43,21 @@
       const said = values.get(topic)?.value[field];
       if (said !== undefined && changed.has(topic) && one.textContent !== String(said)) one.textContent = said;
     }
+    if (changed.has("needs")) count();
     const due = regions().filter((one) => one.dataset.live.split(" ").some((topic) => changed.has(topic)));
     if (!due.length) changed.clear();
     else if (!fetching) { changed.clear(); renew(due); }
+  }
+
+  // Badges of the navigation are absent at zero; their sum stands in the title.
+  function count() {
+    let sum = 0;
+    for (const badge of document.querySelectorAll("[data-live-badge]")) {
+      const number = Number(badge.firstElementChild.textContent);
+      badge.hidden = !number;
+      sum += number;
+    }
+    document.title = (sum ? `(${sum}) ` : "") + document.title.replace(/^\(\d+\) /, "");
   }
 
   // Each place is fetched once for all regions that come from it, and not more often than every two seconds.
