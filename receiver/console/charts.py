@@ -87,10 +87,11 @@ def _span(x: float, width: float) -> Span:
 
 @dataclass(frozen=True, slots=True)
 class Spark:
-    """Small bars without an axis; `said` is the whole in a sentence."""
+    """Small bars without an axis; `said` is the whole in a sentence. `is_open`: the last of them is that of now, still in progress."""
 
     bars: tuple[tuple[float, float, float], ...]  # x, width, height
     said: str
+    is_open: bool = False
 
 
 def spark(numbers: Sequence[int], *, each: str) -> Spark:
@@ -98,7 +99,8 @@ def spark(numbers: Sequence[int], *, each: str) -> Spark:
     most = max(numbers, default=0)
     step = SPARK_WIDTH / max(1, len(numbers))
     bars = tuple((round(n * step, 2), round(step - 1, 2), _height(value, most, SPARK_HEIGHT)) for n, value in enumerate(numbers) if value)
-    return Spark(bars, f"{sum(numbers):,} in {len(numbers)} {each}s, at most {most:,} in one {each}")
+    said = f"{sum(numbers):,} in {len(numbers)} {each}s, at most {most:,} in one {each}"
+    return Spark(bars, said, is_open=bool(numbers) and numbers[-1] > 0)
 
 
 @dataclass(frozen=True, slots=True)

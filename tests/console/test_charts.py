@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from outbox.store.minutes import Bar, Counts
-from receiver.console.charts import HEIGHT, LEAST, STRIP, WIDTH, draw, runs
+from receiver.console.charts import HEIGHT, LEAST, STRIP, WIDTH, draw, runs, spark
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -42,3 +42,9 @@ def test_runs_stand_at_the_right_and_a_single_error_is_seen() -> None:
     assert chart.bars[2].worked == HEIGHT
     assert chart.said == "The last 3 runs worked 2 s in the middle, 2 m 31 s at most; 2 had errors"
     assert runs([], room=60) is None
+
+
+def test_the_bar_of_now_is_marked_as_still_open_only_where_it_is_drawn() -> None:
+    assert spark([0, 3, 1], each="hour").is_open
+    assert not spark([4, 0, 0], each="hour").is_open
+    assert not spark([], each="hour").is_open

@@ -56,6 +56,25 @@ async def test_the_list_shows_the_last_runs_and_the_calls_of_today(postroom: Pos
     assert "The last 2 runs worked 10 ms in the middle, 10 ms at most; 1 had errors" in one
 
 
+async def test_a_range_is_days_of_the_viewers_zone_and_its_last_one_counts_to_its_end(postroom: Postroom) -> None:
+    await syncs.register(postroom.pool, "appointments", destination="ghl", types=["range"], off=None)
+    path = "/console/syncs/appointments/run"
+    async with operating(postroom) as visitor:
+        visitor.talk.client.cookies.set("postroom-zone", "Europe%2FVienna")
+        page = await visitor.page("/console/syncs/appointments")
+        assert (await visitor.act(path, type="range", **{"from": "2026-11-31", "to": "2026-12-01"})).status_code == 422
+        assert (await visitor.act(path, type="range", **{"from": "2026-11-30"})).status_code == 422
+        await visitor.act(path, type="range", back="/console/syncs", **{"from": "2026-11-30", "to": "2026-11-29"})
+        refused = await visitor.page("/console/syncs")
+        await visitor.act(path, type="range", dry_run="1", **{"from": "2026-11-29", "to": "2026-11-30"})
+    assert "Days are those of Europe/Vienna" in page
+    assert "Run range now" not in page
+    assert "The range is empty" in refused or "The range ends before it begins" in refused
+    [run] = await postroom.rows("select since, until, dry_run from outbox.runs")
+    assert (f"{run['since']:%F %R}", f"{run['until']:%F %R}", run["dry_run"]) == ("2026-11-28 23:00", "2026-11-30 23:00", True)
+    assert "2026-11-28T23:00" in str(await postroom.value("select result from outbox.audit where what = 'sync'"))
+
+
 async def test_a_run_of_an_unknown_type_or_of_a_sync_that_is_off_changes_nothing(postroom: Postroom) -> None:
     await known(postroom)
     await syncs.register(postroom.pool, "off-sync", destination=None, types=["full"], off="GHL_API_KEY is missing")

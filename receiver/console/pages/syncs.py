@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from outbox import db, sync_facts
@@ -9,9 +10,10 @@ from outbox.db import Record
 from outbox.errors import NotNow
 from outbox.store import runs, syncs
 from outbox.store.runs import MOST_DELETIONS, MOST_HOURS_BACK, RunState, SwitchedOff, Trigger, UnknownSync, UnknownType, WrongRange
+from outbox.timeline import iso
 from receiver.console import charts
 from receiver.console.charts import RunChart
-from receiver.console.page import Act, Done, Form, Page, Pages, Visit, no_such
+from receiver.console.page import Act, Done, Form, Page, Pages, Refused, Visit, no_such
 
 PATH = "/console/syncs"
 MARKS, LIMIT, CHARTED = 20, 50, 60
@@ -55,6 +57,7 @@ async def one(visit: Visit) -> Mapping[str, Any]:
         "lights": LIGHTS,
         "shapes": SHAPES,
         "most_hours": MOST_HOURS_BACK,
+        "usual": {row["type"]: row for row in reversed(rows) if row["state"] == RunState.DONE},
         "braked": newest if newest is not None and newest["state"] == RunState.BRAKED else None,
         "older": visit.query.url(visit.path, before=rows[-1]["id"]) if has_more else None,
         "newest": visit.query.url(visit.path, before=None) if before else None,
@@ -81,18 +84,32 @@ async def start(visit: Visit, form: Form) -> Done:
     """Asks for a run; it begins when those before it have ended."""
     name, type_ = visit.parts["name"], form.needed("type", most=40)
     hours_back = form.whole("hours_back", low=1, high=MOST_HOURS_BACK)
-    is_dry = form.text("dry_run") is not None
+    is_dry, span = form.text("dry_run") is not None, _span(visit, form)
     try:
         async with db.transaction(visit.pool) as connection:
             asked = await runs.ask(
-                connection, name, type_, trigger=Trigger.MANUAL, by=visit.who.name, hours_back=hours_back, dry_run=is_dry
+                connection, name, type_, trigger=Trigger.MANUAL, by=visit.who.name, hours_back=hours_back, dry_run=is_dry, span=span
             )
             assert asked is not None  # its key is fresh
-            await visit.actor.note(connection, "sync", target=f"{name} {type_}", run=asked.id, hours_back=hours_back, dry_run=is_dry)
+            days = span and [iso(at) for at in span]
+            await visit.actor.note(
+                connection, "sync", target=f"{name} {type_}", run=asked.id, hours_back=hours_back, dry_run=is_dry, range=days
+            )
     except (UnknownSync, UnknownType, WrongRange, SwitchedOff) as problem:
         raise NotNow(str(problem)) from None
     said = f"Asked for a{'n' if type_[0] in 'aeiou' else ''} {type_} run of {name}; it begins when those before it have ended."
     return Done(said, to=form.back(PATH), link=("View the run", f"{PATH}/{name}/runs/{asked.id}"))
+
+
+def _span(visit: Visit, form: Form) -> tuple[datetime, datetime] | None:
+    """Days of the viewer's zone, the last one to its end; None: none are named. Raises Refused (422)."""
+    if form.text("from") is None and form.text("to") is None:
+        return None
+    try:
+        first, last = (date.fromisoformat(form.needed(name)) for name in ("from", "to"))
+        return datetime.combine(first, time.min, visit.zone), datetime.combine(last + timedelta(days=1), time.min, visit.zone)
+    except (ValueError, OverflowError):
+        raise Refused(422, "This cannot be used", "From and to: days such as 2026-11-30. Nothing was changed.") from None
 
 
 async def cancel(visit: Visit, form: Form) -> Done:
