@@ -16,7 +16,7 @@ from outbox import db
 from outbox.testing import EMPTY, Postroom
 from tests.console.invented import Invented, fill
 from tests.console.serving import serving
-from tests.receiver.running import OPERATOR_TOKEN
+from tests.receiver.running import OPERATOR_TOKEN, settings
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 WITHOUT = "no Chromium is installed (Debian: apt-get install chromium), so no page was tried"
@@ -83,10 +83,16 @@ class Served:
     known: dict[str, StorageState] = field(default_factory=dict)  # the cookies of each token that signed in
 
     @asynccontextmanager
-    async def tab(self, token: str | None = OPERATOR_TOKEN, *, width: int = DESKTOP_PX) -> AsyncIterator[Tab]:
-        """Somebody's own tab, signed in unless `token` is None. The browser must not have complained by its end."""
+    async def tab(self, token: str | None = OPERATOR_TOKEN, *, width: int = DESKTOP_PX, bypass_csp: bool = False) -> AsyncIterator[Tab]:
+        """Somebody's own tab, signed in unless `token` is None. The browser must not have complained by its end.
+
+        `bypass_csp`: so that a test may put into the page what the policy forbids.
+        """
         context = await self.browser.new_context(
-            viewport={"width": width, "height": 740}, timezone_id="America/New_York", storage_state=self.known.get(token or "")
+            viewport={"width": width, "height": 740},
+            timezone_id="America/New_York",
+            storage_state=self.known.get(token or ""),
+            bypass_csp=bypass_csp,
         )
         context.set_default_timeout(PATIENCE_MS)
         tab = Tab(await context.new_page(), self.url)
@@ -125,5 +131,5 @@ async def served(browser: Browser, postroom_database: str) -> AsyncIterator[Serv
         await pool.execute(EMPTY)
         postroom = Postroom(postroom_database, pool)
         invented = await fill(postroom)
-        async with serving(postroom.dsn) as (url, _):
+        async with serving(postroom.dsn, settings(embed_origins="https://app.example.com")) as (url, _):
             yield Served(url, postroom, invented, browser)

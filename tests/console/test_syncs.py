@@ -69,7 +69,7 @@ async def test_a_range_is_days_of_the_viewers_zone_and_its_last_one_counts_to_it
         await visitor.act(path, type="range", dry_run="1", **{"from": "2026-11-29", "to": "2026-11-30"})
     assert "Days are those of Europe/Vienna" in page
     assert "Run range now" not in page
-    assert "The range is empty" in refused or "The range ends before it begins" in refused
+    assert "The range ends before it begins" in refused
     [run] = await postroom.rows("select since, until, dry_run from outbox.runs")
     assert (f"{run['since']:%F %R}", f"{run['until']:%F %R}", run["dry_run"]) == ("2026-11-28 23:00", "2026-11-30 23:00", True)
     assert "2026-11-28T23:00" in str(await postroom.value("select result from outbox.audit where what = 'sync'"))
