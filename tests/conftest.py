@@ -9,11 +9,11 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # A database is hundreds of files, and each table that is emptied some more: in memory they cost a third of what a disk takes.
 MEMORY, ROOM_BYTES = Path("/dev/shm"), 6 << 30
-SHORT, EXAMPLES = "short", 40  # where a test names no number; `make test-long` tries Hypothesis's own 100
+EXAMPLES, EXAMPLES_LONG = 40, 100  # where a test names no number: in the short form, and in `make test-long`
 
 
 @pytest.hookimpl(tryfirst=True)  # outbox.testing looks for its folder as soon as it is configured
@@ -21,9 +21,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """Before any test file is imported. The other processes of a run inherit the folder; TMPDIR names another one."""
     if "TMPDIR" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM_BYTES:
         os.environ["TMPDIR"], tempfile.tempdir = str(MEMORY), None
-    if config.option.markexpr == "not long":
-        settings.register_profile(SHORT, max_examples=EXAMPLES)
-        settings.load_profile(SHORT)
+    is_short = config.option.markexpr == "not long"
+    # The cores may be busy: how long an example takes, or takes to be made up, says nothing.
+    settings.register_profile(
+        "postroom", max_examples=EXAMPLES if is_short else EXAMPLES_LONG, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("postroom")
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -26,7 +26,7 @@ async def die(postroom: Postroom) -> int:
     return code
 
 
-@pytest.mark.parametrize(("kind", "code"), [("harm.kill", -signal.SIGKILL), ("harm.exit", 7)])
+@pytest.mark.parametrize(("kind", "code"), [("harm.kill", -signal.SIGKILL), pytest.param("harm.exit", 7, marks=pytest.mark.long)])
 async def test_what_kills_its_process_three_times_is_buried_and_the_innocents_complete(postroom: Postroom, kind: str, code: int) -> None:
     poison, *innocents = await stage_all(
         postroom, Event(kind, {}, lane="poison"), *(Event("harm.none", {}, lane=f"l{n}") for n in range(INNOCENTS))
