@@ -13,16 +13,17 @@ import httpx
 import typer
 from rich.console import Console
 
-from cli import checks, deliver, scenes
+from cli import checks, coming_over, deliver, scenes
 from cli.checks import Seen
 from cli.children import Children
+from cli.coming_over import CameOver
 from cli.database import database, migrated, opened
 from cli.errors import Code, Failed
 from cli.ledger import Ledger, rows, states
 from cli.listening import listen
 from cli.options import Json
 from cli.output import Say, emit, err, facts, plain, silent, table
-from cli.system import GHL, NOTION, Plan, started, without_settings
+from cli.system import GHL, GOOGLE, NOTION, PHOREST, Plan, started, without_settings
 from outbox.config import DatabaseSettings
 from outbox.db import Pool
 from outbox.embedded import FAST, temporary_folder
@@ -33,6 +34,7 @@ from simulators.seeds import CONTACT_IDS
 
 KEPT = frozenset({"POSTROOM_PG_BIN", "POSTROOM_LOG_FORMAT"})
 SETTLE_TIMEOUT_S = 40.0
+COMING_OVER_S = 120.0
 REFUSAL = {"statusCode": 400, "message": ["assignedTo is not a user of this location"], "error": "Bad Request"}
 
 
@@ -41,7 +43,8 @@ def command(as_json: Json = False) -> None:
 
     Uses simulators, free ports and a throw-away folder (or POSTROOM_DATA_DIR): no setting of the environment is used and nothing
     real is called. Shows: webhooks accepted, repeated, forged and unknown; an app's own changes; an answer that is lost after
-    the work was done; an event that becomes a dead letter and is retried to success.
+    the work was done; an event that becomes a dead letter and is retried to success; a salon's clients and visits that come over
+    from Phorest, one of them by a repair; a user's contacts from Google.
 
     Examples:
 
@@ -59,7 +62,7 @@ def command(as_json: Json = False) -> None:
             plan = Plan(
                 data_dir=folder,
                 listening=listening,
-                simulated=frozenset({GHL, NOTION}),
+                simulated=frozenset({GHL, NOTION, PHOREST, GOOGLE}),
                 env=without_settings(os.environ, keep=KEPT),
                 webhooks=False,
                 logs=folder,
@@ -96,8 +99,14 @@ async def _interruptible(plan: Plan, dsn: str, say: Say) -> Seen:
 
 async def _play(plan: Plan, dsn: str, say: Say) -> Seen:
     await migrated(dsn)
+    async with opened(dsn) as pool:
+        is_known = await coming_over.was_here(pool)
     async with Children(say=lambda line: err().print(line)) as children, started(plan, children) as system, opened(dsn) as pool:
         ledger, before = Ledger(), await checks.rejected_so_far(pool)
+        over = CameOver()
+        if not is_known:
+            say("Waiting for a salon's clients and visits from Phorest, and a user's contacts from Google …")
+            over = await coming_over.bring(system, pool, timeout_s=COMING_OVER_S)  # first: no mishap below is meant for it
         async with deliver.client(system.url) as to, deliver.client(system.simulators[GHL]) as ghl:
             say("Sending signed webhooks, and staging an app's changes …")
             await _fault(ghl, {"kind": "drop", "after_work": True}, contact=0, what="notes")
@@ -111,7 +120,7 @@ async def _play(plan: Plan, dsn: str, say: Say) -> Seen:
             (await ghl.delete(f"/_sim/faults/{refusing}")).raise_for_status()
             await dead.retry(pool, [letter.event_id for letter in letters], by="the demo")
             found = await scenes.settled(pool, ledger, timeout_s=SETTLE_TIMEOUT_S)
-            seen = Seen(ledger, first, found, letters, rolled_back)
+            seen = Seen(ledger, first, found, letters, rolled_back, over)
             stories = {event_id: await _story(pool, event_id) for event_id in ledger.ids}
             seen.stories = {letter.event_id: stories[letter.event_id] for letter in letters}
             seen.looked_up = [entry["step"] for told in stories.values() for entry in told["timeline"] if entry.get("entry") == "found"]
@@ -152,6 +161,7 @@ def _document(seen: Seen, took_s: float) -> dict[str, Any]:
             for one in seen.letters
         ],
         "effects": seen.effects,
+        "came_over": seen.over.as_json(),
         "checks": [check.as_json() for check in seen.checks],
         "events": rows(seen.ledger, seen.found),
     }
@@ -169,7 +179,8 @@ def _show(console: Console, seen: Seen, took_s: float) -> None:
     sent = f"{counts['accepted']} accepted + {counts['duplicates']} duplicates + {counts['rejected']} rejected"
     accepted = f"{now['done']} done + {now['skipped']} skipped + {now['dead']} dead + {now['pending']} pending"
     console.print("\nAccounts", style="bold")
-    console.print(facts({f"{counts['sent']} sent": f"= {sent}", f"{counts['accepted']} accepted": f"= {accepted}"}))
+    added_up = {f"{counts['sent']} sent": f"= {sent}", f"{counts['accepted']} accepted": f"= {accepted}"}
+    console.print(facts({**added_up, **seen.over.facts()}))
     lines = [
         ("ok" if check.is_well else "WRONG", check.what, check.found if check.is_well else f"{check.found}, expected {check.expected}")
         for check in seen.checks

@@ -12,8 +12,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from cli import deliver, first_syncs, own_modules, running, scenes
+from cli import coming_over, deliver, own_modules, running, scenes
 from cli.children import Children
+from cli.coming_over import CameOver
 from cli.database import database, direct, migrated, opened
 from cli.errors import Failed
 from cli.ledger import Became, Ledger, rows
@@ -30,6 +31,7 @@ from receiver.console.signin import offer_link
 HOST = "127.0.0.1"
 PORTS_TRIED = 20
 SETTLE_TIMEOUT_S = 30.0
+COMING_OVER_S = 20.0
 
 
 def command(
@@ -101,13 +103,14 @@ async def _serve(plan: Plan, dsn: str, children: Children, *, samples: bool, as_
     async with children, contextlib.AsyncExitStack() as stack:
         say("Starting " + ("the simulators, " if plan.simulated else "") + "the dispatcher and the receiver …")
         system = await stack.enter_async_context(started(plan, children))
-        ledger, found = Ledger(), dict[int, Became]()
+        ledger, found, over = Ledger(), dict[int, Became](), CameOver()
         if samples and plan.simulated:
             found = await _send_samples(plan, dsn, system, ledger)
-            await first_syncs.begin(system)
-        document = _document(plan, system, ledger, found)
+            async with opened(dsn) as pool:
+                over = await coming_over.bring(system, pool, timeout_s=COMING_OVER_S)
+        document = _document(plan, system, ledger, found) | {"came_over": over.as_json()}
         way_in = f"{system.url}/console/" if as_json else await _way_in(dsn, system)
-        emit(document, as_json=as_json, human=lambda console: _show(console, plan, system, ledger, found, way_in=way_in))
+        emit(document, as_json=as_json, human=lambda console: _show(console, plan, system, ledger, found, over, way_in=way_in))
         await asyncio.get_running_loop().create_future()
 
 
@@ -191,10 +194,13 @@ def _document(plan: Plan, system: System, ledger: Ledger, found: dict[int, Becam
     }
 
 
-def _show(console: Console, plan: Plan, system: System, ledger: Ledger, found: dict[int, Became], *, way_in: str) -> None:
+def _show(console: Console, plan: Plan, system: System, ledger: Ledger, found: dict[int, Became], over: CameOver, *, way_in: str) -> None:
     if ledger.all:
         console.print("")
         scenes.show(console, ledger, found)
+    if told := over.facts():
+        console.print("\nCame over", style="bold")
+        console.print(facts(told))
     console.print("")
     console.print(
         facts(

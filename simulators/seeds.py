@@ -1,4 +1,4 @@
-"""The invented people, pages and appointments with which the simulators of `postroom simulate`, `up` and `demo` begin."""
+"""The invented people, pages and visits with which the simulators of `postroom simulate`, `up` and `demo` begin, and who comes later."""
 
 from datetime import timedelta
 from typing import Final
@@ -7,13 +7,15 @@ from simulators.ghl import GhlSimulator
 from simulators.google import GoogleSimulator
 from simulators.notion import NotionSimulator
 from simulators.phorest import PhorestSimulator
-from simulators.shapes import utc_now
+from simulators.shapes import JsonObject, utc_now
 
 CONTACT_IDS: Final = ("DemoContact000000001", "DemoContact000000002", "DemoContact000000003")
 NAMES: Final = (("Ada", "Example"), ("Brendan", "Sample"), ("Ciara", "Invented"))
 PAGE_IDS: Final = ("00000000-9a9e-4000-8000-000000000001", "00000000-9a9e-4000-8000-000000000002")
 CLIENT_IDS: Final = ("DemoClient00000000001A", "DemoClient00000000002A", "DemoClient00000000003A", "DemoClient00000000004A")
 VISIT_IDS: Final = ("DemoVisit000000000001A", "DemoVisit000000000002A", "DemoVisit000000000003A", "DemoVisit000000000004A")
+STRANGER_ID: Final = "DemoClient00000000005A"
+STRANGERS_VISIT_ID: Final = "DemoVisit000000000005A"
 
 
 def office(ghl: GhlSimulator, notion: NotionSimulator) -> None:
@@ -46,3 +48,18 @@ def salon(phorest: PhorestSimulator, ghl: GhlSimulator) -> None:
     phorest.put("staffs", "DemoStaff000000000001A", firstName="Sam", lastName="Example", email="sam@example.com")
     phorest.put("products", "DemoProduct0000000001A", name="Shampoo")
     ghl.store.add_custom_field("loyalty_points", "Loyalty points", location_id=ghl.settings.location_id)
+
+
+def stranger() -> dict[str, JsonObject]:
+    """A client who comes to the salon later, and their visit: what the doors of the simulated Phorest take, by the name of the door."""
+    reached = {"email": "grainne@example.com", "mobile": "35315550110"}
+    visit = {
+        "clientId": STRANGER_ID,
+        "appointmentDate": utc_now().date().isoformat(),
+        "startTime": "15:00:00.000",
+        "endTime": "15:45:00.000",
+    }
+    return {
+        "clients": {"id": STRANGER_ID, "fields": {"firstName": "Grainne", "lastName": "Sample", **reached}},
+        "appointments": {"id": STRANGERS_VISIT_ID, "fields": visit},
+    }

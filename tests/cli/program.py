@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import psutil
 
 from cli.system import without_settings
+from tests.crashes.patience import Kinds, Patience, family
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
@@ -127,13 +128,16 @@ def child_pid(command: Started, name: str) -> int | None:
     return None
 
 
-def until(look: Callable[[], T | None], *, what: str, timeout_s: float = PATIENCE_S) -> T:
-    """What `look` returns as soon as it is something. Fails, saying what was waited for."""
-    end = time.monotonic() + timeout_s
+def until(look: Callable[[], T | None], *, what: str, timeout_s: float = PATIENCE_S, kinds: Callable[[], Kinds] = family) -> T:
+    """What `look` returns as soon as it is something. Fails, saying what was waited for.
+
+    Time in which one of `kinds`, by default of us and those that we started, was ready to run and had no core does not count.
+    """
+    patience = Patience(kinds())
     while True:
         if found := look():
             return found
-        assert time.monotonic() < end, f"waited {timeout_s:g} s for {what}"
+        assert not patience.is_over(timeout_s, kinds), f"waited {timeout_s:g} s for {what}"
         time.sleep(0.05)
 
 

@@ -18,6 +18,7 @@ from outbox.embedded import temporary_folder
 from receiver.config import ReceiverSettings
 from tests.cli.conftest import Command
 from tests.cli.program import Started, child_pid, environment, gone, run, started, until
+from tests.crashes.patience import Kinds
 
 RESTART_S = 30.0
 
@@ -60,11 +61,18 @@ def settled(folder: Path, env: dict[str, str], base: str, *, contact: str = "Dem
     return int(answer["id"])
 
 
-def comes_over(told: Any) -> bool:
+def has_come_over(told: Any) -> bool:
     """The salon's visits are in GHL's calendar, and a user's Google contacts are here."""
     booked = get(f"{told['simulators']['ghl']}/_sim/effects")["kinds"].get("appointment")
     user = get(f"{told['receiver']}/api/auto-sync/demo-user", told["admin_token"])
-    return booked == 3 and user["last_sync_at"] is not None
+    return booked == 4 and user["last_sync_at"] is not None
+
+
+def working(command: Started, folder: Path) -> Kinds:
+    """All of `up`, each of its processes a kind, and so is its Postgres, whose backends work beside each other."""
+    found = everything(command, folder)
+    parted = {is_server: [one.pid for one in found if (one.name() == "postgres") is is_server] for is_server in (False, True)}
+    return [*([pid] for pid in parted[False]), parted[True]]
 
 
 def other_pid(command: Started, name: str, old: int) -> int | None:
@@ -82,7 +90,11 @@ def test_up_sends_samples_serves_heals_a_killed_worker_and_leaves_nothing(folder
         assert get(told["openapi"])["openapi"].startswith("3.")
         listed = get(f"{told['receiver']}/api/events?limit=200", told["admin_token"])["events"]
         assert {event["id"] for event in told["events"] if event["id"]} <= {event["id"] for event in listed}
-        until(lambda: comes_over(told), what="the simulated salon and the user's contacts to come over", timeout_s=60)
+        until(
+            lambda: has_come_over(told),
+            what="the simulated salon and the user's contacts to come over",
+            kinds=lambda: working(command, folder),
+        )
         kept = folder / "data" / "settings.json"
         assert stat.S_IMODE(kept.stat().st_mode) == 0o600
 
