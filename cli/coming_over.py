@@ -17,9 +17,8 @@ from cli.errors import Failed
 from cli.system import GOOGLE, PHOREST, System
 from dispatcher.syncs.phorest import PHOREST_SYNCS
 from outbox.db import Pool
-from outbox.event import State
-from outbox.store import google_users, phorest, runs, search
-from outbox.store.phorest import SOURCE, Kind, import_of
+from outbox.store import events, google_users, phorest, runs, search
+from outbox.store.phorest import Kind, import_of
 from outbox.store.search import Wanted
 from simulators.samples import DEMO_BRANCH_ID
 from simulators.seeds import CLIENT_IDS, STRANGER_ID, STRANGERS_VISIT_ID, VISIT_IDS, stranger
@@ -137,8 +136,9 @@ async def _has_run(pool: Pool, sync: str) -> bool:
 
 
 async def _is_quiet(pool: Pool) -> bool:
-    """Nothing of Phorest's is on its way to GHL."""
-    return not (await search.find(pool, Wanted(sources=(SOURCE,), states=(State.PENDING,)), limit=1)).rows
+    """Nothing is on its way, of whatever kind, as of one moment."""
+    now = await events.counts(pool, timeout_s=10)
+    return not any(now[where] for where in ("pending", "running", "waiting", "held"))
 
 
 async def _has_begun(pool: Pool) -> bool:

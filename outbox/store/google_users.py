@@ -64,10 +64,11 @@ async def save(
 ) -> None:
     """In the caller's transaction: what is None stays as it is, or is as by default. Switched on, the first run is staged at once.
 
-    Said again, nothing changes: the next time stays what it was.
+    Said again, nothing changes: the next time stays what it was. The user's row is taken before anything is read: a consent that comes
+    at the same moment has committed by then, or waits and sees that it was switched on.
     """
-    before = await one(connection, user_id)
     await db.fetch(connection, Q["save"], user_id, imports, label, sets_label)
+    before = await one(connection, user_id)
     is_active = before["connection"] == "active"
     await _register(connection, user_id, is_active=is_active)
     known_s = before["every_s"]

@@ -14,7 +14,7 @@ from tests.cli.program import child_pid, environment, gone, run, started, until
 
 def test_the_demo_accounts_for_every_event_and_retries_its_dead_letter_to_success(tmp_path: Path) -> None:
     real = {"GHL_API_KEY": "pit-real", "NOTION_API_KEY": "ntn_real", "DATABASE_URL": "postgresql://app@127.0.0.1:1/real", "PORT": "x"}
-    ended = run("demo", "--json", env=environment(**real), cwd=tmp_path)
+    ended = run("demo", "--json", env=environment(**real), cwd=tmp_path, timeout_s=300)
     assert ended.code == 0, ended.out + ended.err
     told = ended.json()
     counts, states = told["counts"], told["states"]

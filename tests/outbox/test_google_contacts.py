@@ -1,5 +1,6 @@
 """Google contacts in the database: pages applied, names that change, deletions, what is imported, and who may see which rows."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,6 +13,7 @@ from outbox.store import connections, google_contacts, google_users, runs, sched
 from outbox.store.google_contacts import GoogleContact
 from outbox.store.runs import Trigger
 from outbox.testing import Postroom
+from tests.outbox.waiting import until_it_waits_for_a_lock
 
 NOW = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)
 
@@ -257,3 +259,24 @@ async def test_it_changes_and_deletes_no_other_users_rows_and_makes_none_for_the
     ):
         with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
             await app.execute(statement)
+
+
+@pytest.mark.parametrize("consents_first", [True, False])
+async def test_a_consent_and_a_switching_on_that_meet_begin_exactly_one_run(postroom: Postroom, consents_first: bool) -> None:
+    """Whichever commits second sees the other, or nobody would stage the first run."""
+
+    async def switch_on(connection: db.Connection) -> None:
+        await save(connection, enabled=True)
+
+    first, second = (consent, switch_on) if consents_first else (switch_on, consent)
+    async with postroom.pool.acquire() as one, postroom.pool.acquire() as other:
+        began = one.transaction()
+        await began.start()
+        await first(one)
+        async with other.transaction():
+            meeting = asyncio.create_task(second(other))
+            await until_it_waits_for_a_lock(postroom, other.get_server_pid())
+            await began.commit()
+            await meeting
+    assert len(await postroom.staged("sync.google-contacts")) == 1
+    assert await postroom.value("select off from outbox.syncs where name = 'google-contacts:ada'") is None
