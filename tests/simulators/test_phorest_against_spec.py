@@ -95,7 +95,7 @@ async def test_what_is_hidden_is_left_out_without_a_word(phorest: PhorestSimulat
     phorest.put_client("p1", archived=True)
     phorest.put_client("p2", deleted=True)
     branch_id = phorest.put_appointment("a1", activationState="CANCELED")["branchId"]
-    asked = ("/client", {}), (f"/branch/{branch_id}/appointment", NOVEMBER)
+    asked: tuple[tuple[str, dict[str, str]], ...] = (("/client", {}), (f"/branch/{branch_id}/appointment", NOVEMBER))
     assert [(await api.get(BASE + path, params=params)).json()["page"]["totalElements"] for path, params in asked] == [0, 0]
 
 
