@@ -214,7 +214,7 @@ async def test_a_cancelled_transaction_is_rolled_back_and_its_connection_can_be_
             return await tx.settle(Done())
 
     [event_id] = await stage_all(postroom, Event("test.work", {}))
-    await drain({"test.work": Route(handler, deadline_s=0.3)}, hurry=True)
+    await drain({"test.work": Route(handler, deadline_s=1)}, hurry=True)
     assert (await fate(postroom, event_id)).outcomes == "rd"
     assert await postroom.value(WRITTEN) == 1
 

@@ -83,14 +83,16 @@ async def reject_some(talk: Talk, count: int) -> None:
 
 
 async def test_p11_rejected_requests_are_all_counted_and_kept_bounded_in_number_and_size(postroom: Postroom) -> None:
+    began = time.monotonic()
     async with started(postroom) as talk:
         await reject_some(talk, 60)
+        seconds = time.monotonic() - began
         assert (await talk.webhook("ghl", ({}, b"x" * 300_000))).status_code == 413
         await talk.flushed()
     [counted] = await postroom.rows("select rejected, accepted, last_rejected from outbox.sources where name = 'ghl'")
     assert counted == {"rejected": 61, "accepted": 0, "last_rejected": "too_large"}
     kept = await postroom.rows("select length(body_head) size, body_bytes from outbox.rejected")
-    assert KEPT_PER_S <= len(kept) <= 3 * KEPT_PER_S  # a slow machine may take seconds over the sixty
+    assert KEPT_PER_S <= len(kept) <= KEPT_PER_S * (seconds + 2)  # a slow machine may take seconds over the sixty
     assert all(row["size"] <= 200 for row in kept)
 
 

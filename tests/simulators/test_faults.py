@@ -111,7 +111,7 @@ async def test_a_delay_only_slows(ghl: GhlSimulator, ghl_api: httpx.AsyncClient,
 async def test_a_delay_outlasts_an_impatient_client(ghl: GhlSimulator, ghl_api: httpx.AsyncClient, notes: str) -> None:
     ghl.faults.add("delay", notes, delay_s=60, after_work=True)
     with pytest.raises(httpx.ReadTimeout):
-        await ghl_api.post(notes, json=NOTE, timeout=0.05)
+        await ghl_api.post(notes, json=NOTE, timeout=httpx.Timeout(30, read=0.2))
     assert ghl.effects.count("note") == 1
 
 
