@@ -592,6 +592,7 @@ create table outbox.syncs (                       -- what is pulled or compared 
   added_at    timestamptz not null default now(),
   succeeded_run bigint,                           -- its newest run that ended well and was no rehearsal; NULL: there was none
   succeeded_at  timestamptz,
+  expected_since timestamptz not null default now(),   -- since when it is due as it is: it was resumed, switched on, or its schedule was changed
   check ((paused_at is null) = (paused_by is null)),
   check ((succeeded_run is null) = (succeeded_at is null))
 );
@@ -676,8 +677,8 @@ select s.name, s.succeeded_at, d.due_at, lost.needs_consent,
             when s.paused_by = 'postroom' then 'red'
             when s.paused_at is not null or d.sync is null then 'grey'
             when d.has_cron then null
-            when now() - coalesce(s.succeeded_at, s.added_at) > 6 * d.every_s * interval '1 s' then 'red'
-            when now() - coalesce(s.succeeded_at, s.added_at) >= 2 * d.every_s * interval '1 s' then 'yellow'
+            when now() - greatest(s.succeeded_at, s.expected_since) > 6 * d.every_s * interval '1 s' then 'red'
+            when now() - greatest(s.succeeded_at, s.expected_since) >= 2 * d.every_s * interval '1 s' then 'yellow'
             else 'green' end light
 from outbox.syncs s
 left join (

@@ -25,11 +25,11 @@ class Light(StrEnum):
     GREY = "grey"
 
 
-def light(cadences: Sequence[Cadence], *, last_success_at: datetime | None, known_since: datetime, now: datetime) -> Light:
-    """Of a sync with these schedules; one that never succeeded ages from when it became known."""
+def light(cadences: Sequence[Cadence], *, last_success_at: datetime | None, expected_since: datetime, now: datetime) -> Light:
+    """Of a sync that has had these schedules, and was on, since `expected_since`: what was not due before then makes nothing older."""
     if not cadences:
         return Light.GREY
-    since = last_success_at or known_since
+    since = max(last_success_at or expected_since, expected_since)
     cadence = min(cadences, key=lambda one: interval_s(one, around=since))
     age = (now - since).total_seconds() / interval_s(cadence, around=since)
     missed = sum(1 for tick in islice(cadence.after(since), RED_AFTER) if tick <= now)

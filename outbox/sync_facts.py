@@ -139,7 +139,7 @@ def _sync(row: Record, entries: list[Record], current: Mapping[str, Any] | None)
     listed = [_schedule(entry) for entry in entries]
     off = row["off"] or (CONSENT_LOST if row["consent_lost"] else None)
     expected = [] if off or row["paused_at"] else [rule for entry in entries if entry["is_on"] and (rule := _rule(entry)) is not None]
-    colour = light(expected, last_success_at=row["ok_at"], known_since=row["added_at"], now=row["now"])
+    colour = light(expected, last_success_at=row["ok_at"], expected_since=row["expected_since"], now=row["now"])
     if row["paused_by"] == syncs.BY_ITSELF and off is None:
         colour = Light.RED  # nobody wanted that, and it does not go on without a person
     due = [] if not expected else sorted(entry["next"][0]["utc"] for entry in listed if entry["on"] and entry["next"])

@@ -1,7 +1,9 @@
 -- name: register
 -- a sync that a dispatcher knows, with why it cannot run ($4; NULL: it can). What people said of it stays.
 insert into outbox.syncs as s (name, destination, types, off) values ($1, $2, $3, $4)
-on conflict (name) do update set destination = excluded.destination, types = excluded.types, off = excluded.off
+on conflict (name) do update
+set destination = excluded.destination, types = excluded.types, off = excluded.off,
+    expected_since = case when s.off is not null and excluded.off is null then now() else s.expected_since end
 where (s.destination, s.types, s.off) is distinct from (excluded.destination, excluded.types, excluded.off)
 
 -- name: retire
@@ -10,7 +12,7 @@ update outbox.syncs set off = $2 where split_part(name, ':', 1) <> all($1::text[
 
 -- name: all
 -- read only: syncs with their last success, their last failure and their undone run; $1: these (NULL: all but those of users).
-select s.name, s.destination, s.types, s.off, s.watermark, s.may_delete, s.paused_at, s.paused_by, s.paused_why, s.added_at, now() as now,
+select s.name, s.destination, s.types, s.off, s.watermark, s.may_delete, s.paused_at, s.paused_by, s.paused_why, s.expected_since, now() as now,
        s.succeeded_run ok_id, s.succeeded_at ok_at, bad.id bad_id, bad.ended_at bad_at, bad.state bad_state, bad.reason bad_reason, current.id current_id,
        exists (select from outbox.connections c where s.name like 'google-contacts:%' and c.destination = s.destination and c.state <> 'active') consent_lost
 from outbox.syncs s
@@ -55,7 +57,12 @@ where name = $1 returning name
 
 -- name: resume
 -- its schedule goes on; zero rows: it was not paused.
-update outbox.syncs set paused_at = null, paused_by = null, paused_why = null where name = $1 and paused_at is not null returning name
+update outbox.syncs set paused_at = null, paused_by = null, paused_why = null, expected_since = now()
+where name = $1 and paused_at is not null returning name
+
+-- name: expect
+-- it is due as it is from now on: its schedule was changed, or it has its credential again.
+update outbox.syncs set expected_since = now() where name = $1
 
 -- name: allow
 -- a person allows the next sweep so many deletions.

@@ -90,6 +90,7 @@ async def connected(connection: Connection, user_id: str, *, now: datetime) -> N
     await db.fetch(connection, Q["save"], user_id, None, None, False)
     await _register(connection, user_id, is_active=True)
     await syncs.advance(connection, sync_of(user_id), watermark=None, kept={})
+    await syncs.expect(connection, sync_of(user_id))
     row = await one(connection, user_id)
     if row["enabled"]:
         every_s = row["every_s"] or DEFAULT_INTERVAL_H * HOUR_S

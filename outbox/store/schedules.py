@@ -7,6 +7,7 @@ from outbox import db
 from outbox.cadence import Cadence, Cron
 from outbox.db import Connection, Pool, Record
 from outbox.queries import load
+from outbox.store import syncs
 
 Q = load("schedules")
 
@@ -31,10 +32,13 @@ async def put(
     """A default of the code, which never overwrites what a person edited; or, with `edited_by`, such an edit."""
     cron, zone, every_s = (cadence.expression, cadence.zone, None) if isinstance(cadence, Cron) else (None, None, cadence.seconds)
     await db.fetch(connection, Q["put"], sync, type_, cron, zone, every_s, catch_up.value, next(cadence.after(now)), edited_by)
+    if edited_by is not None:
+        await syncs.expect(connection, sync)
 
 
 async def switch(connection: Connection | Pool, sync: str, type_: str, *, on: bool, due_at: datetime, by: str) -> bool:
-    """On or off. False: there is no such schedule."""
+    """On or off, in the transaction that may change when it is due. False: there is no such schedule."""
+    await syncs.expect(connection, sync)
     return await db.fetchval(connection, Q["switch"], sync, type_, on, due_at, by) is not None
 
 
@@ -56,9 +60,9 @@ async def tick(connection: Connection, sync: str, type_: str, *, due_at: datetim
     return await db.fetchval(connection, Q["tick"], sync, type_, due_at, next_at, fires) is not None
 
 
-async def of(connection: Connection | Pool, *syncs: str) -> list[Record]:
+async def of(connection: Connection | Pool, *names: str) -> list[Record]:
     """The schedules of these syncs."""
-    return await db.fetch(connection, Q["of"], list(syncs)) if syncs else []
+    return await db.fetch(connection, Q["of"], list(names)) if names else []
 
 
 async def coming(connection: Connection | Pool) -> list[Record]:

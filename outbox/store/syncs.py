@@ -76,6 +76,11 @@ async def resume(connection: Connection | Pool, name: str) -> bool:
     return await db.fetchval(connection, Q["resume"], name) is not None
 
 
+async def expect(connection: Connection | Pool, name: str) -> None:
+    """Its light ages from now on, whenever it succeeded before."""
+    await db.fetch(connection, Q["expect"], name)
+
+
 async def allow(connection: Connection | Pool, name: str, *, deletions: int) -> bool:
     """The next sweep may delete so many. False: there is no such sync."""
     return await db.fetchval(connection, Q["allow"], name, deletions) is not None

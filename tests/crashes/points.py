@@ -242,7 +242,7 @@ _BY_HAND = "a person's act, one transaction with its row of the audit: api.commi
 _SESSION = "sign-ins and forms of the console: no event depends on them: tests/console"
 _GROUPS: Mapping[str, tuple[str, ...]] = {
     _BY_HAND: (
-        *("acts.bury", "acts.release", "acts.run_now", "notes.remove", "pending.take_one", "runs.cancel", "syncs.allow"),
+        *("acts.bury", "acts.release", "acts.run_now", "notes.remove", "pending.take_one", "runs.cancel", "syncs.allow", "syncs.expect"),
         *("plans.go_on", "plans.stop"),
     ),
     _SESSION: (

@@ -135,7 +135,7 @@ async def test_without_a_url_an_alert_is_skipped_and_says_so(postroom: Postroom)
 async def test_however_many_users_syncs_turn_red_people_are_told_once_and_no_user_is_named(postroom: Postroom) -> None:
     await postroom.pool.execute("insert into outbox.workers (name, until) values ('w', now() + interval '1 h')")
     await postroom.pool.execute(
-        """with users as (insert into outbox.syncs (name, types, added_at)
+        """with users as (insert into outbox.syncs (name, types, expected_since)
                           select 'google-contacts:u' || n, '{full}', now() - interval '9 days' from generate_series(1, 3) n returning name)
            insert into outbox.schedules (sync, type, every_s, catch_up, due_at) select name, 'full', 86400, 'one', now() from users"""
     )

@@ -12,7 +12,7 @@ HOURLY, DAILY = Cron("0 * * * *"), Cron("0 2 * * *")
 
 
 def after(hours: float, *cadences: Cron | Every, since: datetime = MONDAY) -> Light:
-    return light(cadences, last_success_at=since, known_since=since - timedelta(days=9), now=since + timedelta(hours=hours))
+    return light(cadences, last_success_at=since, expected_since=since - timedelta(days=9), now=since + timedelta(hours=hours))
 
 
 @pytest.mark.parametrize(
@@ -40,8 +40,8 @@ def test_a_weekend_without_a_tick_makes_nothing_older() -> None:
 
 def test_one_that_never_succeeded_ages_from_when_it_became_known() -> None:
     known = MONDAY
-    assert light([HOURLY], last_success_at=None, known_since=known, now=known + timedelta(hours=1)) is Light.GREEN
-    assert light([HOURLY], last_success_at=None, known_since=known, now=known + timedelta(hours=9)) is Light.RED
+    assert light([HOURLY], last_success_at=None, expected_since=known, now=known + timedelta(hours=1)) is Light.GREEN
+    assert light([HOURLY], last_success_at=None, expected_since=known, now=known + timedelta(hours=9)) is Light.RED
 
 
 def test_one_of_which_nothing_is_expected_has_no_colour() -> None:

@@ -2,11 +2,14 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
-from outbox import sync_facts
+from outbox import db, sync_facts
+from outbox.cadence import Every
 from outbox.light import Light
-from outbox.store import standing, syncs
+from outbox.store import schedules, standing, syncs
+from outbox.store.schedules import CatchUp
 from outbox.testing import Postroom
 
 # Of one interval each: ages on both sides of 2 and 6 intervals, on, off, never, paused, without consent, with a cron expression.
@@ -16,7 +19,7 @@ users as (
   select 'google-contacts:u' || every_h || '-' || n as sync, every_h * 3600 every_s, age * every_h * interval '1 h' as age
   from ages, unnest(array[4, 48]) every_h),
 known as (
-  insert into outbox.syncs (name, destination, types, added_at, succeeded_run, succeeded_at)
+  insert into outbox.syncs (name, destination, types, expected_since, succeeded_run, succeeded_at)
   select sync, replace(sync, '-contacts', ''), '{incremental,full}', now() - interval '400 days',
          row_number() over (), now() - age from users)
 insert into outbox.schedules (sync, type, every_s, catch_up, due_at) select sync, 'incremental', every_s, 'one', now() from users"""
@@ -88,3 +91,30 @@ async def test_a_run_that_ends_well_is_its_syncs_newest_success_and_a_rehearsal_
     row = await syncs.standing(postroom.pool, "shop")
     assert row is not None
     assert (row["ok_id"], row["bad_id"]) == (3, 2), "the newest by its end"
+
+
+async def test_a_light_does_not_age_over_what_was_not_due(postroom: Postroom) -> None:
+    name, now = "google-contacts:ada", datetime.now(UTC)
+    hourly, past = Every(3600), "now() - interval '9 h'"
+    long_ago = f"update outbox.syncs set succeeded_run = 1, succeeded_at = {past}, expected_since = {past}"
+
+    async def light() -> str:
+        [each], _ = await sync_facts.page_of_users(postroom.pool, after="", limit=1)
+        assert (await folded(postroom))["light"] == each["light"]
+        return str(each["light"])
+
+    await syncs.register(postroom.pool, name, destination=None, types=["full"], off=None)
+    await schedules.put(postroom.pool, name, "full", hourly, catch_up=CatchUp.ONE, now=now)
+    await postroom.pool.execute(long_ago)
+    assert await light() == "red"
+    async with db.transaction(postroom.pool) as connection:
+        await schedules.edit(connection, name, "full", hourly, catch_up=CatchUp.ONE, on=True, now=now, by="ada")
+    assert await light() == "green", "nobody expected it before"
+    await postroom.pool.execute(long_ago)
+    await syncs.pause(postroom.pool, name, by="ada", why="holidays")
+    await syncs.resume(postroom.pool, name)
+    assert await light() == "green"
+    await postroom.pool.execute(long_ago)
+    for off in ("no consent", None):
+        await syncs.register(postroom.pool, name, destination=None, types=["full"], off=off)
+    assert await light() == "green"

@@ -62,7 +62,7 @@ async def test_the_fields_of_the_old_monitor_are_there_and_true(postroom: Postro
 async def test_a_sync_without_a_success_for_six_of_its_hours_is_red_in_the_monitor(postroom: Postroom) -> None:
     await postroom.pool.execute("insert into outbox.workers (name, until) values ('w', now() + interval '1 h')")
     await syncs.register(postroom.pool, "ghl-contacts", destination="ghl", types=["incremental"], off=None)
-    await postroom.pool.execute("update outbox.syncs set added_at = now() - interval '10 h'")
+    await postroom.pool.execute("update outbox.syncs set expected_since = now() - interval '10 h'")
     await postroom.pool.execute(
         "insert into outbox.schedules (sync, type, every_s, catch_up, due_at) values ('ghl-contacts', 'incremental', 3600, 'one', now())"
     )

@@ -24,6 +24,7 @@ async def shop(postroom: Postroom) -> str:
     await syncs.register(postroom.pool, "shop", destination="ghl", types=["incremental", "full"], off=None)
     await schedules.put(postroom.pool, "shop", "incremental", Every(3600), catch_up=CatchUp.ONE, now=now)
     await schedules.put(postroom.pool, "shop", "full", VIENNA, catch_up=CatchUp.SKIP, now=now)
+    await postroom.pool.execute("update outbox.syncs set expected_since = now() - interval '1 day'")
     return "/api/syncs/shop"
 
 
