@@ -26,6 +26,7 @@ class Drawn:
     at: datetime
     settled: int
     dead: int
+    latency_s: float | None
     is_open: bool
 
 
@@ -42,23 +43,35 @@ def draw(bars: Sequence[Bar]) -> Chart:
     """Done and skipped as bars, dead in the strip above; the last bar is still in progress."""
     settled = [bar.counts.done + bar.counts.skipped for bar in bars]
     dead = [bar.counts.dead for bar in bars]
-    top, worst = max(settled, default=0), max(dead, default=0)
-    step = WIDTH / max(1, len(bars))
-    drawn = tuple(
+    top = max(settled, default=0)
+    said = f"{sum(settled):,} settled, {sum(dead):,} dead; at most {top:,} in one bar"
+    return Chart(_drawn(bars, settled, dead), top, said)
+
+
+def latencies(bars: Sequence[Bar]) -> Chart:
+    """From staged to done, on the average of each bar; `top` in milliseconds. Nothing is drawn where nothing was done."""
+    took_ms = [0 if bar.counts.latency_s is None else max(1, round(bar.counts.latency_s * 1000)) for bar in bars]
+    top = max(took_ms, default=0)
+    said = f"From staged to done: {duration(top / 1000)} on the average of the slowest bar"
+    return Chart(_drawn(bars, took_ms, [0] * len(bars)), top, said)
+
+
+def _drawn(bars: Sequence[Bar], usual: Sequence[int], trouble: Sequence[int]) -> tuple[Drawn, ...]:
+    top, worst, step = max(usual, default=0), max(trouble, default=0), WIDTH / max(1, len(bars))
+    return tuple(
         Drawn(
             x=round(n * step, 2),
             width=round(step - GAP, 2),
-            usual=_height(settled[n], top, HEIGHT),
-            trouble=_height(dead[n], worst, STRIP - 4),
+            usual=_height(usual[n], top, HEIGHT),
+            trouble=_height(trouble[n], worst, STRIP - 4),
             at=bar.at,
-            settled=settled[n],
-            dead=dead[n],
+            settled=bar.counts.done + bar.counts.skipped,
+            dead=bar.counts.dead,
+            latency_s=bar.counts.latency_s,
             is_open=n == len(bars) - 1,
         )
         for n, bar in enumerate(bars)
     )
-    said = f"{sum(settled):,} settled, {sum(dead):,} dead; at most {top:,} in one bar"
-    return Chart(drawn, top, said)
 
 
 def _height(value: int, most: int, full: float) -> float:

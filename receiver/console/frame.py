@@ -10,6 +10,7 @@ Owns no page: those are in receiver/console/pages, listed in site.py.
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -207,7 +208,7 @@ class Console:
         self._away_since = None
         if session is None:
             return None
-        return Visit(
+        visit = Visit(
             desk=desk,
             attention=self._attention,
             who=session.who,
@@ -221,6 +222,8 @@ class Console:
             now=session.now,
             notice=None if session.notice is None else json.loads(session.notice),
         )
+        request.state.visit = replace(visit, notice=None, query=Query("", zone_of(request)))
+        return visit
 
     async def _needs(self, visit: Visit) -> Mapping[str, int]:
         """What the badges count; nothing, when it cannot be read."""
@@ -262,22 +265,25 @@ class Console:
             try:
                 response = await inner(request)
             except Refused as refused:
-                response = self._say(request, refused.status, refused.title, refused.detail)
+                response = await self._say(request, refused.status, refused.title, refused.detail)
             except DatabaseUnavailable:
                 response = self._away(request)
             except Problem as problem:
-                response = self._say(request, problem.status, problem.title, problem.detail or "")
+                response = await self._say(request, problem.status, problem.title, problem.detail or "")
             except Disconnected:
                 response = Response(status_code=400)
             except Exception as problem:  # noqa: BLE001 -- a page instead of a broken connection
                 log.error("a page failed", path=request.scope["path"], problem=origin(problem))
-                response = self._say(request, 500, "Something went wrong here", "It is in the log of the receiver.")
+                response = await self._say(request, 500, "Something went wrong here", "It is in the log of the receiver.")
             return response
 
         return answer
 
-    def _say(self, request: Request, status: int, title: str, detail: str) -> Response:
-        return self._render.page("refused.html", {**self._bare(request), "title": title, "detail": detail}, status=status)
+    async def _say(self, request: Request, status: int, title: str, detail: str) -> Response:
+        """In the frame of whoever is signed in: from a page that is not there, the way leads on."""
+        visit: Visit | None = getattr(request.state, "visit", None)
+        around = self._bare(request) if visit is None else self._frame(visit, await self._needs(visit), tab=None)
+        return self._render.page("refused.html", {**around, "title": title, "detail": detail}, status=status)
 
     def _away(self, request: Request) -> Response:
         """Nothing of it needs the database; the browser asks again every 5 s."""

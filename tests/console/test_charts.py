@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from outbox.store.minutes import Bar, Counts
-from receiver.console.charts import HEIGHT, LEAST, STRIP, WIDTH, draw, runs, spark
+from receiver.console.charts import HEIGHT, LEAST, STRIP, WIDTH, draw, latencies, runs, spark
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -48,3 +48,11 @@ def test_the_bar_of_now_is_marked_as_still_open_only_where_it_is_drawn() -> None
     assert spark([0, 3, 1], each="hour").is_open
     assert not spark([4, 0, 0], each="hour").is_open
     assert not spark([], each="hour").is_open
+
+
+def test_a_latency_is_drawn_only_where_something_was_done() -> None:
+    counts = (Counts(done=2, settled_ms=3000), Counts(dead=4), Counts(done=1, settled_ms=0))
+    chart = latencies([Bar(BEGAN, 0, each) for each in counts])
+    assert [bar.usual for bar in chart.bars] == [HEIGHT, 0, LEAST]
+    assert [bar.trouble for bar in chart.bars] == [0, 0, 0]
+    assert (chart.top, chart.said) == (1500, "From staged to done: 1.5 s on the average of the slowest bar")

@@ -91,7 +91,8 @@ async def test_a_form_over_plain_http_is_taken_by_its_origin(postroom: Postroom)
 
 async def test_an_unknown_page_is_a_404_in_words_and_an_unknown_parameter_a_chip(postroom: Postroom) -> None:
     async with operating(postroom) as visitor:
-        assert (await visitor.get("/console/nowhere")).status_code == 404
+        nowhere = await visitor.get("/console/nowhere?x=1")
+        assert (nowhere.status_code, 'href="/console/lanes"' in nowhere.text, "ignored" in nowhere.text) == (404, True, False)
         assert "ignored: stat=ded" in await visitor.page("/console/audit?stat=ded")
         assert "ignored: before=abc" in await visitor.page("/console/audit?before=abc")
 

@@ -26,6 +26,7 @@ PATH, CONNECTIONS = "/console/", "/console/connections"
 MOST_GROUPS = 20
 MOST_CALLED = 10
 DAY_S, BARS, BAR_S = 86_400.0, 96, 900
+HOUR_BARS, HOUR_BAR_S = 60, 60
 SPIKE_LEAST, SPIKE_TIMES = 20, 3
 
 
@@ -46,6 +47,8 @@ class Day:
     accepted: int
     counts: Counts
     chart: Chart
+    latency: Chart
+    hour: Chart
     accepted_before: int
     before: Counts
 
@@ -102,10 +105,13 @@ async def read(visit: Visit) -> Mapping[str, Any]:
 
 async def _day(pool: Pool) -> Day:
     accepted_before, before = await minutes.before(pool, within_s=DAY_S)
+    bars = await minutes.bars(pool, count=BARS, seconds=BAR_S)
     return Day(
         await minutes.accepted(pool, within_s=DAY_S),
         await minutes.settled(pool, within_s=DAY_S),
-        charts.draw(await minutes.bars(pool, count=BARS, seconds=BAR_S)),
+        charts.draw(bars),
+        charts.latencies(bars),
+        charts.draw(await minutes.bars(pool, count=HOUR_BARS, seconds=HOUR_BAR_S)),
         accepted_before,
         before,
     )
