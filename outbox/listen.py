@@ -14,6 +14,7 @@ log = get_logger(__name__)
 CHANNEL = "postroom"
 CHECK_S = 5.0
 AGAIN_S = 2.0
+STILL = "select 'still listening'"  # as pg_stat_activity shows it: what this connection is there for
 
 
 class Listener:
@@ -51,7 +52,7 @@ class Listener:
                     async with asyncio.timeout(CHECK_S):  # wait_for() would lose a cancellation at the moment at which it falls
                         await fell.wait()
                 except TimeoutError:  # nothing fell that we know of; a silent network is found by asking
-                    await db.fetchval(connection, "select 1", timeout_s=3)
+                    await db.fetchval(connection, STILL, timeout_s=3)
             return True
         finally:
             connection.terminate()

@@ -63,7 +63,7 @@ async def test_a_silent_connection_is_asked_and_found_alive(postroom: Postroom, 
     watch = Watch()
     task = asyncio.create_task(Listener(postroom.dsn, name=NAME, heard=watch.heard).run(watch.standing))
     assert [await watch.next(), await watch.next()] == ["stands", "heard"]
-    asked = f"select count(*) {OURS} and query = 'select 1'"
+    asked = f"select count(*) {OURS} and query = $${listen.STILL}$$"
 
     async def is_asked() -> bool:
         return bool(await postroom.value(asked, NAME))
