@@ -244,6 +244,8 @@ def _standing(one: Mapping[str, Any]) -> str:
         of = f" of {current['expected']}" if current["expected"] is not None else ""
         waits = f": {current['reason'] or current['why']}" if current["state"] == RunState.WAITING else ""
         return f"{current['type']} {current['state']}, {current['progress']}{of}{waits}"
+    if one["braked"] is not None:
+        return f"braked: {one['braked']['reason']}"
     failed, went_well = one["last_failure"], one["last_success"]
     if failed is not None and (went_well is None or went_well["run"] < failed["run"]):
         return f"{failed['state']}: {failed['reason']}"

@@ -100,5 +100,6 @@ def conditions(now: Standing, verdict: Verdict, stopped: Sequence[Stopped], gaps
             if count
         ),
         *(Condition(f"sync:{name}", "red", f"the sync {name} is red: {RED}", "sync") for name in now.red_syncs),
+        *(Condition(f"brake:{name}", "braked", f"the brake of {name} asks a person: {why}", "sync") for name, why in now.braked_syncs),
         *([Condition("sync:users", "red", f"{now.red_users} users' syncs are red", "sync")] if now.red_users else []),
     ]

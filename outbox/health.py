@@ -37,6 +37,7 @@ class Standing:
     oldest_ready_s: float | None = None  # of the events that wait for nobody but a dispatcher; None: none waits
     stopped: Sequence[tuple[str, str]] = ()  # destinations that do not flow, and why
     red_syncs: Sequence[str] = ()
+    braked_syncs: Sequence[tuple[str, str]] = ()  # whose brake asks a person, and what
     red_users: int = 0  # syncs of single users that are red
 
 

@@ -43,6 +43,11 @@ class Folded:
         return [one["name"] for one in self.syncs if one["light"] == Light.RED]
 
     @property
+    def braked(self) -> list[tuple[str, str]]:
+        """Names of those whose brake asks a person, and what it asks."""
+        return [(one["name"], one["braked"]["reason"] or "") for one in self.syncs if one["braked"]]
+
+    @property
     def red_users(self) -> int:
         """How many single users' syncs are red."""
         return 0 if self.users is None else int(self.users["lights"][Light.RED])
@@ -143,7 +148,6 @@ def _sync(row: Record, entries: list[Record], current: Mapping[str, Any] | None)
     if row["paused_by"] == syncs.BY_ITSELF and off is None:
         colour = Light.RED  # nobody wanted that, and it does not go on without a person
     due = [] if not expected else sorted(entry["next"][0]["utc"] for entry in listed if entry["on"] and entry["next"])
-    bad = row["bad_id"] is not None
     return {
         "name": row["name"],
         "destination": row["destination"],
@@ -156,13 +160,19 @@ def _sync(row: Record, entries: list[Record], current: Mapping[str, Any] | None)
         "paused_why": row["paused_why"],
         "may_delete": row["may_delete"],
         "last_success": None if row["ok_id"] is None else {"run": row["ok_id"], "at": iso(row["ok_at"])},
-        "last_failure": {"run": row["bad_id"], "at": iso(row["bad_at"]), "state": row["bad_state"], "reason": row["bad_reason"]}
-        if bad
-        else None,
+        "last_failure": _end(row, "bad"),
+        "braked": _end(row, "brake"),
         "next_at": due[0] if due else None,
         "schedules": listed,
         "current": current,
     }
+
+
+def _end(row: Record, which: str) -> dict[str, Any] | None:
+    """How a run ended that did not end well."""
+    if row[f"{which}_id"] is None:
+        return None
+    return {"run": row[f"{which}_id"], "at": iso(row[f"{which}_at"]), **{name: row[f"{which}_{name}"] for name in ("state", "reason")}}
 
 
 def _rule(entry: Record) -> Cadence | None:

@@ -14,10 +14,15 @@ update outbox.syncs set off = $2 where split_part(name, ':', 1) <> all($1::text[
 -- read only: syncs with their last success, their last failure and their undone run; $1: these (NULL: all but those of users).
 select s.name, s.destination, s.types, s.off, s.watermark, s.may_delete, s.paused_at, s.paused_by, s.paused_why, s.expected_since, now() as now,
        s.succeeded_run ok_id, s.succeeded_at ok_at, bad.id bad_id, bad.ended_at bad_at, bad.state bad_state, bad.reason bad_reason, current.id current_id,
+       brake.id brake_id, brake.ended_at brake_at, brake.state brake_state, brake.reason brake_reason,
        exists (select from outbox.connections c where s.name like 'google-contacts:%' and c.destination = s.destination and c.state <> 'active') consent_lost
 from outbox.syncs s
 left join lateral (
   select id, ended_at, state, reason from outbox.runs where sync = s.name and state in ('failed', 'braked') order by id desc limit 1) bad on true
+left join lateral (                                -- still asks a person: none of its type has ended well since
+  select id, ended_at, state, reason from outbox.runs b
+  where b.id = (select max(id) from outbox.runs where sync = s.name and state in ('failed', 'braked') and state = 'braked' and not dry_run)
+    and not exists (select from outbox.runs k where k.sync = s.name and k.id > b.id and k.type = b.type and k.state = 'done' and not k.dry_run)) brake on true
 left join lateral (
   select id from outbox.runs where sync = s.name and ended_at is null order by state = 'running' desc, id limit 1) current on true
 where ($1::text[] is null and s.name not like 'google-contacts:%') or s.name = any($1) order by s.name

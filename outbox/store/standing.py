@@ -38,6 +38,7 @@ async def look(connection: Connection | Pool, *, syncs: Folded | None = None) ->
         oldest_ready_s=row["oldest_ready_s"],
         stopped=[(one.name, one.why) for one in await stopped(connection)],
         red_syncs=syncs.red,
+        braked_syncs=syncs.braked,
         red_users=syncs.red_users,
     )
 

@@ -120,6 +120,9 @@ class Sync(Said):
     may_delete: int | None = Field(description="So many deletions a person has allowed the next sweep.")
     last_success: Success | None
     last_failure: Failure | None
+    braked: Failure | None = Field(
+        description="Its brake asks a person; null: none of its runs stopped there, or one of that type has ended well since."
+    )
     next_at: Time | None
     schedules: list[Schedule]
     current: Run | None = Field(description="The run that is undone, if any.")

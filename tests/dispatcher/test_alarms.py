@@ -146,3 +146,23 @@ async def test_however_many_users_syncs_turn_red_people_are_told_once_and_no_use
     details = await postroom.rows("select name, detail from outbox.alerts")
     assert {row["name"]: row["detail"] for row in details}["sync:users"] == "3 users' syncs are red"
     assert not any("u1" in row["name"] + row["detail"] for row in details)
+
+
+async def test_a_brake_asks_a_person_until_a_run_of_its_type_has_ended_well_whatever_the_hourly_ones_do(postroom: Postroom) -> None:
+    await postroom.pool.execute("insert into outbox.workers (name, until) values ('w', now() + interval '1 h')")
+    await postroom.pool.execute("insert into outbox.syncs (name, types) values ('ghl-contacts', '{incremental,full}')")
+
+    async def ended(run_id: int, type_: str, state: str) -> None:
+        query = """insert into outbox.runs (id, sync, type, trigger, state, reason, ended_at)
+                   values ($1, 'ghl-contacts', $2, 'manual', $3, 'why', now())"""
+        await postroom.pool.execute(query, run_id, type_, state)
+        for _ in range(2):
+            await Alarms(postroom.pool).once()
+
+    await ended(1, "full", "braked")
+    await ended(2, "incremental", "done")
+    await ended(3, "incremental", "failed")
+    assert [(one["kind"], one["lane"]) for one in await staged(postroom)] == [("alert.raised", "alert:brake:ghl-contacts")]
+    assert "why" in await postroom.value("select detail from outbox.alerts where name = 'brake:ghl-contacts'")
+    await ended(4, "full", "done")
+    assert [one["kind"] for one in await staged(postroom)] == ["alert.raised", "alert.cleared"]

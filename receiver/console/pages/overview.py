@@ -143,6 +143,7 @@ async def _needs(visit: Visit, syncs: Folded | None) -> list[Need]:
     ]
     if syncs is not None:
         needs += [_late(sync) for sync in syncs.syncs if sync["light"] in ("yellow", "red")]
+        needs += [Need("held", f"the brake of {name} asks you: {why}", None, f"/console/syncs/{name}") for name, why in syncs.braked]
         needs += _late_users(syncs.users)
     candidates = [row for row in tokens if row["promoted_at"] is None]
     if candidates:

@@ -46,7 +46,6 @@ async def one(visit: Visit) -> Mapping[str, Any]:
     if facts.value is None and facts.problem is None:
         raise no_such("There is no such sync, or no dispatcher has written it down yet.")
     rows = [sync_facts.run(row) for row in (history.value or [])[:LIMIT]]
-    newest = rows[0] if rows and not before else None
     has_more = history.value is not None and len(history.value) > LIMIT
     return {
         "name": name,
@@ -58,7 +57,7 @@ async def one(visit: Visit) -> Mapping[str, Any]:
         "shapes": SHAPES,
         "most_hours": MOST_HOURS_BACK,
         "usual": {row["type"]: row for row in reversed(rows) if row["state"] == RunState.DONE},
-        "braked": newest if newest is not None and newest["state"] == RunState.BRAKED else None,
+        "braked": facts.value and facts.value["braked"],
         "older": visit.query.url(visit.path, before=rows[-1]["id"]) if has_more else None,
         "newest": visit.query.url(visit.path, before=None) if before else None,
     }
