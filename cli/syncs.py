@@ -227,7 +227,13 @@ def _row_of_users(users: Mapping[str, Any]) -> list[object]:
     said = ", ".join(f"{number} {colour}" for colour, number in users["lights"].items() if number)
     rest = f"; {users['need_consent']} have to consent" if users["need_consent"] else ""
     name = f"{users['name']}:*"
-    return [name, users["light"], users["last_success_at"], users["next_at"], f"{users['count']} users: {said}{rest} (--users lists them)"]
+    return [
+        name,
+        users["light"],
+        users["last_success_at"],
+        users["next_at"],
+        f"{users['count']} user{'s' if users['count'] > 1 else ''}: {said}{rest} (--users lists them)",
+    ]
 
 
 def _last(one: Mapping[str, Any]) -> str | None:
