@@ -3,7 +3,7 @@
 from cli import kept
 from cli.findings import AllSettings, Finding, fine, off, warn, wrong
 from cli.output import count
-from outbox.db import Pool, Record
+from outbox.db import Pool
 from outbox.errors import ConfigError
 from outbox.store import connections
 
@@ -40,8 +40,7 @@ async def connected(pool: Pool, settings: AllSettings) -> list[Finding]:
     active = sum(row["state"] == "active" for row in rows)
     found = [fine("connections", f"{count(active, 'account')} in use")] if active else []
     waiting = [row for row in rows if row["state"] == "inactive" and row["account"] != with_key]
-    return found + [warn(f"to {row['destination']}", str(row["why"]), f"`{_again(row)}` makes a link.") for row in waiting]
-
-
-def _again(row: Record) -> str:
-    return f"postroom connect google --user {row['account']}" if row["provider"] == "google" else "postroom connect ghl"
+    return found + [
+        warn(f"to {row['destination']}", str(row["why"]), f"`{connections.link_command(row['provider'], row['account'])}` makes a link.")
+        for row in waiting
+    ]

@@ -5,7 +5,7 @@ work (handlers/alerts), with the retries of every event.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 from dispatcher.policy.alarm import LASTING_S, WELL, Act, Condition, changes
@@ -17,7 +17,6 @@ from outbox.health import MOST_DEAD, TARGET_DEAD, Health, Standing, Verdict, jud
 from outbox.log import get_logger
 from outbox.staging import stage
 from outbox.store import alerts, audits, standing
-from outbox.store.standing import Stopped
 from outbox.timeline import iso
 
 log = get_logger(__name__)
@@ -46,14 +45,13 @@ class Alarms:
     async def once(self) -> list[int]:
         """One look. Returns the ids of the events that it staged."""
         now = await standing.look(self._pool)
-        stopped = await standing.stopped(self._pool)
         gaps = await audits.open_gaps(self._pool)
         staged: list[int] = []
         async with db.transaction(self._pool) as connection:
             if not await alerts.lock(connection):
                 return []
             known = await alerts.every(connection)
-            for step in changes(conditions(now, judge(now), stopped, gaps), known):
+            for step in changes(conditions(now, judge(now), gaps), known):
                 was = known[step.condition.name].state if step.condition.name in known else WELL
                 match step.act:
                     case Act.SEE:
@@ -81,7 +79,7 @@ async def _tell(connection: Connection, condition: Condition, was: str) -> int:
     return int(await stage(connection, Event(kind, payload, key=key, lane=f"alert:{condition.name}", source="alerts")))
 
 
-def conditions(now: Standing, verdict: Verdict, stopped: Sequence[Stopped], gaps: Mapping[str, tuple[int, int]]) -> list[Condition]:
+def conditions(now: Standing, verdict: Verdict, gaps: Mapping[str, tuple[int, int]]) -> list[Condition]:
     """Everything that can be wrong, as it looks; `gaps`: by system, its newest audit and how many that found. Pure."""
     issues = "; ".join(check.issue for check in verdict.unmet) or "all checks are met"
     health = WELL if verdict.status is Health.HEALTHY else verdict.status.value
@@ -89,11 +87,7 @@ def conditions(now: Standing, verdict: Verdict, stopped: Sequence[Stopped], gaps
     return [
         Condition("health", health, issues, "health", LASTING_S),
         Condition("dead-letters", over, f"{now.dead} dead letters", "dead-letters", LASTING_S),
-        *(
-            Condition(f"connection:{one.name}", one.state, f"{one.name}: {one.why}", "connection")
-            for one in stopped
-            if one.state == "unauthorised"
-        ),
+        *(Condition(f"connection:{one.name}", one.state, one.said, "connection") for one in now.stopped if one.state == "unauthorised"),
         *(
             Condition(f"audit:{system}", "gaps", f"audit #{audit} of {system} found {count} gaps", "audit")
             for system, (audit, count) in gaps.items()

@@ -26,6 +26,24 @@ class Health(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Stopped:
+    """A destination that does not flow; `state` is open, unauthorised or paused.
+
+    `consent`: the command that makes a link for the person without whose consent it does not flow again; None: it needs none.
+    """
+
+    name: str
+    state: str
+    why: str
+    consent: str | None = None
+
+    @property
+    def said(self) -> str:
+        """In words."""
+        return f"{self.name} {'needs consent' if self.consent else 'does not flow'}: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """What is known. Rates are those of the last 24 hours; None: nothing happened."""
 
@@ -35,7 +53,7 @@ class Standing:
     buried_last_hour: int
     workers: int
     oldest_ready_s: float | None = None  # of the events that wait for nobody but a dispatcher; None: none waits
-    stopped: Sequence[tuple[str, str]] = ()  # destinations that do not flow, and why
+    stopped: Sequence[Stopped] = ()
     red_syncs: Sequence[str] = ()
     braked_syncs: Sequence[tuple[str, str]] = ()  # whose brake asks a person, and what
     red_users: int = 0  # syncs of single users that are red
@@ -119,16 +137,11 @@ def _checks(now: Standing) -> Iterator[Check]:
         f"an event has been ready for {waits / 60:.0f} minutes and was not taken",
         "Start another dispatcher, or look what the running ones are busy with.",
     )
-    for name, why in now.stopped:
-        yield Check(
-            f"destination {name}",
-            False,
-            why,
-            "flowing",
-            fair,
-            f"{name} does not flow: {why}",
-            f"Its events wait and none is lost. `postroom destinations` says what it waits for; `postroom destinations resume {name}`.",
-        )
+    for one in now.stopped:
+        resume = f"`postroom destinations` says what it waits for; `postroom destinations resume {one.name}`."
+        link = f"`{one.consent}` makes a link for the person; they go on by themselves when it is given."
+        advice = f"Its events wait and none is lost. {link if one.consent else resume}"
+        yield Check(f"destination {one.name}", False, one.why, "flowing", fair, one.said, advice)
     for name in now.red_syncs:
         yield Check(
             f"sync {name}",

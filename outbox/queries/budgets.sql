@@ -27,7 +27,8 @@ set paused_until = greatest(b.paused_until, clock_timestamp() + $2 * interval '1
     daily_left = coalesce($3, case when b.day = excluded.day then b.daily_left end)
 
 -- name: all
--- read only: every bucket, with the calls of today.
+-- read only: every bucket, with the calls of today; of single users, of whom there may be thousands, only those that rest.
 select credential, tokens, extract(epoch from paused_until - clock_timestamp())::float8 paused_s,
        case when is_today then used else 0 end used, case when is_today then daily_left end daily_left
-from outbox.budgets cross join lateral (select day = (now() at time zone 'UTC')::date is_today) t order by credential
+from outbox.budgets cross join lateral (select day = (now() at time zone 'UTC')::date is_today) t
+where credential not like 'google:%' or paused_until > clock_timestamp() order by credential

@@ -4,9 +4,9 @@ select destination, provider, account, company_id, label, state, why, sealed, ve
 from outbox.connections where destination = $1
 
 -- name: all
--- read only: every connection, without its tokens.
+-- read only: every connection, without its tokens; of single users, unless $1, only those that are not in use.
 select destination, provider, account, company_id, label, state, why, expires_at, installed_at, refreshed_at, uninstalled_at, updated_at
-from outbox.connections order by destination
+from outbox.connections where $1 or provider <> 'google' or state <> 'active' order by destination
 
 -- name: due
 -- read only: active ones of a provider whose token ends within $2 seconds (a quarter of a short life), or whose refresh was begun and not ended.

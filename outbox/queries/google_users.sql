@@ -1,12 +1,13 @@
 -- name: some
 -- read only: users' settings, the schedule and the last success of their sync, and how their consent stands; what there is not is NULL.
 select asked.user_id, u.imports, u.label, coalesce(s.is_on, false) enabled, s.cron, s.every_s, s.due_at, y.succeeded_at last_sync_at,
-       c.state connection, c.why connection_why, y.paused_why
+       c.state connection, c.why connection_why, y.paused_why, case when last.state = 'braked' then last.reason end braked_why
 from (select user_id, 'google-contacts:' || user_id sync from unnest($1::text[]) user_id) asked
 left join crm.google_users u on u.user_id = asked.user_id
 left join outbox.syncs y on y.name = asked.sync
 left join outbox.schedules s on s.sync = asked.sync and s.type = 'incremental'
 left join outbox.connections c on c.destination = 'google:' || asked.user_id
+left join lateral (select state, reason from outbox.runs where sync = asked.sync and ended_at is not null order by id desc limit 1) last on true
 order by asked.user_id
 
 -- name: list

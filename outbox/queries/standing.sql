@@ -11,8 +11,10 @@ select (select count(*)::int from outbox.dead) dead,
             group by lane having count(*) = count(event_id)) free)) oldest_ready_s
 
 -- name: stopped
--- read only: destinations that do not flow.
-select name, state, why from outbox.destinations where state <> 'flowing' order by name
+-- read only: destinations that do not flow; with a provider: until a person consents again.
+select d.name, d.state, coalesce(c.why, d.why) why, c.provider, c.account from outbox.destinations d
+left join outbox.connections c on c.destination = d.name and c.state = 'inactive' and d.state = 'unauthorised'
+where d.state <> 'flowing' order by d.name
 
 -- name: died
 -- read only: what died last, at most $1.

@@ -17,14 +17,19 @@ from outbox.queries import load
 Q = load("connections")
 
 
+def link_command(provider: str, account: str) -> str:
+    """What makes a link with which an account is connected, again or for the first time."""
+    return f"postroom connect google --user {account}" if provider == "google" else f"postroom connect {provider}"
+
+
 async def one(connection: Connection | Pool, destination: str) -> Record | None:
     """A connection with its sealed pair and the seconds until its token ends, or None."""
     return await db.fetchrow(connection, Q["one"], destination)
 
 
-async def every(connection: Connection | Pool) -> list[Record]:
-    """All connections, without their tokens."""
-    return await db.fetch(connection, Q["all"])
+async def every(connection: Connection | Pool, *, users: bool = True) -> list[Record]:
+    """All connections, without their tokens; `users` False: of single users, of whom there may be thousands, those in use are left out."""
+    return await db.fetch(connection, Q["all"], users)
 
 
 async def due(connection: Connection | Pool, provider: str, *, within_s: float) -> list[tuple[str, int]]:

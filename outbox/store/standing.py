@@ -1,25 +1,14 @@
 """What the system's health is judged by, gathered from its tables. Decides nothing: that is outbox.health."""
 
-from dataclasses import dataclass
-
 from outbox import db, sync_facts
 from outbox.db import Connection, Pool, Record
-from outbox.health import Standing
+from outbox.health import Standing, Stopped
 from outbox.queries import load
-from outbox.store import minutes
+from outbox.store import connections, minutes
 from outbox.sync_facts import Folded
 
 Q = load("standing")
 DAY_S = 86_400.0
-
-
-@dataclass(frozen=True, slots=True)
-class Stopped:
-    """A destination that does not flow; `state` is open, unauthorised or paused."""
-
-    name: str
-    state: str
-    why: str
 
 
 async def look(connection: Connection | Pool, *, syncs: Folded | None = None) -> Standing:
@@ -36,16 +25,23 @@ async def look(connection: Connection | Pool, *, syncs: Folded | None = None) ->
         buried_last_hour=row["buried_last_hour"],
         workers=row["workers"],
         oldest_ready_s=row["oldest_ready_s"],
-        stopped=[(one.name, one.why) for one in await stopped(connection)],
+        stopped=await _stopped(connection),
         red_syncs=syncs.red,
         braked_syncs=syncs.braked,
         red_users=syncs.red_users,
     )
 
 
-async def stopped(connection: Connection | Pool) -> list[Stopped]:
-    """Destinations that do not flow."""
-    return [Stopped(row["name"], row["state"], row["why"] or row["state"]) for row in await db.fetch(connection, Q["stopped"])]
+async def _stopped(connection: Connection | Pool) -> list[Stopped]:
+    return [
+        Stopped(
+            row["name"],
+            row["state"],
+            row["why"] or row["state"],
+            row["provider"] and connections.link_command(row["provider"], row["account"]),
+        )
+        for row in await db.fetch(connection, Q["stopped"])
+    ]
 
 
 async def died(connection: Connection | Pool, *, limit: int) -> list[Record]:

@@ -14,13 +14,29 @@ from outbox.db import Record
 from outbox.errors import ConfigError
 from outbox.store import events, google_contacts, google_users, runs
 from outbox.timeline import iso
-from receiver.api.operation import Answer, Asked, Call, EventId, Flag, Limit, NoBody, NoQuery, Operation, Said, Table, Text, Time, Told
+from receiver.api.operation import (
+    Answer,
+    Asked,
+    Call,
+    EventId,
+    Flag,
+    Limit,
+    NoBody,
+    NoQuery,
+    Operation,
+    Said,
+    Table,
+    Text,
+    Time,
+    Told,
+    Words,
+)
 from receiver.config import Role
 from receiver.errors import not_found, unavailable
 
 USER = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
-Label = Annotated[Text, StringConstraints(max_length=100)]
+Label = Annotated[Words, StringConstraints(max_length=100)]
 UserId = Annotated[str, StringConstraints(pattern=f"^{USER.pattern}$")]
 Interval = Literal[4, 12, 24, 48]
 
@@ -44,12 +60,14 @@ class AutoSync(Said):
     user_id: str
     enabled: bool
     interval_hours: int | None = Field(description="null: a person gave it a cron expression instead.")
-    last_sync_at: Time | None = Field(description="When everything was read last; null: never yet.")
+    last_sync_at: Time | None = Field(description="When a run last went well; null: never yet.")
     next_sync_at: Time | None = Field(description="null: not enabled, paused, or the user has to consent first.")
     imports: Imports
     label: str | None
     connection: Connection
-    why: str | None = Field(description="Why the user has to consent again, or why it is paused; null: all is well, or they never did.")
+    why: str | None = Field(
+        description="Why the user has to consent again, why it is paused, or what a person has to allow; null: nothing of it."
+    )
 
 
 class UsersAsked(Asked):
@@ -272,7 +290,7 @@ def _said(row: Record) -> AutoSync:
         imports=Imports(row["imports"] or Imports.ALL),
         label=row["label"],
         connection=connection,
-        why=row["connection_why"] or row["paused_why"],
+        why=row["connection_why"] or row["paused_why"] or row["braked_why"],
     )
 
 

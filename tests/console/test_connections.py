@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from outbox.store import budgets, connections, events, handshakes
+from outbox.store import budgets, connections, destinations, events, handshakes
 from outbox.testing import Postroom
 from receiver.console.pages.connections import judged
 from tests.console.visiting import looking, operating
@@ -35,11 +35,30 @@ async def test_a_destination_shows_its_calls_of_today_and_when_its_token_ends(po
     await budgets.learn(postroom.pool, "ghl:loc_1", pause_s=0.0, daily_left=158_800)
     await postroom.pool.execute("update outbox.budgets set used = 41200")
     now = await events.clock(postroom.pool)
-    await connections.connect(postroom.pool, "google:ada", provider="google", account="a", sealed=b"x", expires_in_s=2990, at=now)
+    await connections.connect(postroom.pool, "ghl:loc_9", provider="ghl", account="loc_9", sealed=b"x", expires_in_s=2990, at=now)
     async with looking(postroom) as visitor:
         page = await visitor.page("/console/connections")
     assert "41,200 of 200,000 calls today" in page
     assert "ends in 49 m" in page
+
+
+async def test_a_user_who_has_to_consent_again_is_offered_a_link_and_one_whose_consent_stands_is_not_listed(postroom: Postroom) -> None:
+    now = await events.clock(postroom.pool)
+    for user in ("ada", "brendan"):
+        destination = f"google:{user}"
+        await connections.connect(postroom.pool, destination, provider="google", account=user, sealed=b"x", expires_in_s=60, at=now)
+    await connections.give_up(postroom.pool, "google:ada", version=1, why="Token has been expired or revoked.")
+    await destinations.open_breaker(postroom.pool, "google:ada", why="refused", probe_in_s=300, unauthorised=True)
+    async with operating(postroom) as visitor:
+        page = await visitor.page("/console/connections")
+        monitor = (await visitor.talk.get("/api/monitor")).json()
+    assert "google:ada" in page
+    assert "needs consent: Token has been expired or revoked." in page
+    assert "postroom connect google --user ada" in page
+    assert "Make a link" in page
+    assert "google:brendan" not in page
+    assert "google:ada needs consent: Token has been expired or revoked." in monitor["systemHealth"]["issues"]
+    assert any("`postroom connect google --user ada`" in one for one in monitor["recommendations"])
 
 
 async def test_a_candidate_of_notion_is_promoted_after_a_dialog(postroom: Postroom) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from outbox.health import Health, Standing, judge
+from outbox.health import Health, Standing, Stopped, judge
 
 FINE = Standing(success_rate=0.99, latency_s=0.4, dead=0, buried_last_hour=0, workers=2)
 
@@ -38,7 +38,7 @@ def test_a_quiet_system_without_a_single_event_is_healthy() -> None:
         ({"workers": 0}, Health.UNHEALTHY),
         ({"oldest_ready_s": 899}, Health.HEALTHY),
         ({"oldest_ready_s": 900}, Health.DEGRADED),
-        ({"stopped": [("ghl", "paused by ana")]}, Health.DEGRADED),
+        ({"stopped": [Stopped("ghl", "paused", "paused by ana")]}, Health.DEGRADED),
         ({"red_syncs": ["ghl-contacts"]}, Health.DEGRADED),
         ({"red_syncs": ["ghl-contacts"], "workers": 0}, Health.UNHEALTHY),
     ],
@@ -48,7 +48,15 @@ def test_each_limit_is_where_it_is_said_to_be(changed: dict[str, object], status
 
 
 def test_the_worst_comes_first_and_each_says_what_to_do() -> None:
-    verdict = judge(but(dead=60, stopped=[("ghl", "the token is rejected")]))
+    verdict = judge(but(dead=60, stopped=[Stopped("ghl", "unauthorised", "the token is rejected")]))
     assert [check.name for check in verdict.unmet] == ["dead letters", "dead letters target", "destination ghl"]
     assert all(check.issue and check.advice for check in verdict.unmet)
     assert "the token is rejected" in verdict.unmet[-1].issue
+
+
+def test_what_waits_for_a_consent_is_not_resumed_but_sent_a_link() -> None:
+    lost = Stopped("google:ada", "unauthorised", "Token has been expired or revoked.", "postroom connect google --user ada")
+    [check] = judge(but(stopped=[lost])).unmet
+    assert check.issue == "google:ada needs consent: Token has been expired or revoked."
+    assert "`postroom connect google --user ada`" in check.advice
+    assert "resume" not in check.advice

@@ -85,6 +85,7 @@ async def test_users_are_listed_page_by_page_as_each_is_by_itself(postroom: Post
         ({"enabled": True, "interval_hours": -4}, "interval_hours"),
         ({"enabled": True, "imports": "some"}, "imports"),
         ({"enabled": True, "label": ""}, "label"),
+        ({"enabled": True, "label": " "}, "label"),
         ({"enabled": True, "label": "x" * 101}, "label"),
         ({"enabled": True, "next_sync_at": "2026-10-05T09:00:00Z"}, "next_sync_at"),
     ],
@@ -138,6 +139,8 @@ async def test_a_run_shows_as_a_job_with_its_counts_and_progress(postroom: Postr
             "update outbox.runs set state = 'running', created = 3, updated = 1, unchanged = 4, skipped = 2, progress = 10, expected = 40"
         )
         [running] = (await talk.get(f"{PATH}/jobs")).json()["jobs"]
+        await postroom.pool.execute("update outbox.runs set state = 'braked', reason = '9 of 12 are gone', ended_at = now()")
+        assert (await talk.get(PATH)).json()["why"] == "9 of 12 are gone"
         assert (await talk.get("/api/auto-sync/brendan/jobs")).json()["jobs"] == []
     numbers = ("total", "synced", "skipped_no_identifier", "progress", "expected")
     assert [running[name] for name in numbers] == [10, 8, 2, 10, 40]

@@ -52,7 +52,7 @@ class Door:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A destination as it is shown."""
+    """A destination as it is shown. `consent`: the command that makes a link, where a person has to consent again."""
 
     name: str
     shape: str
@@ -67,6 +67,7 @@ class Way:
     rests_s: float | None
     token_ends_at: datetime | None
     day: Calls | None
+    consent: str | None
 
 
 async def read(visit: Visit) -> Mapping[str, Any]:
@@ -131,10 +132,11 @@ async def _ways(visit: Visit) -> list[Way]:
     rows = {row["name"]: row for row in await destinations.every(visit.pool)}
     held = await lanes.held(visit.pool)
     spent = await budgets.every(visit.pool)
-    tokens = {row["destination"]: row["expires_at"] for row in await connections.every(visit.pool)}
+    known = {row["destination"]: row for row in await connections.every(visit.pool, users=False)}
+    tokens = {name: row["expires_at"] for name, row in known.items() if row["state"] == "active"}
     day = await calls.day(visit.pool)
     listed = []
-    for name in sorted({*USUAL, *rows, *held, *tokens, *day}):
+    for name in sorted({*USUAL, *rows, *held, *known, *(one for one in day if not one.startswith("google:"))}):
         row, (waiting, oldest, _) = rows.get(name), held.get(name, lanes.NONE_HELD)
         state = row["state"] if row else "flowing"
         said = {
@@ -144,8 +146,13 @@ async def _ways(visit: Visit) -> list[Way]:
             "open": f"breaker open: {row['why']}" if row else "",
         }[state]
         shape = {"flowing": "done", "paused": "paused", "unauthorised": "dead", "open": "retry"}[state]
+        lost = known.get(name)
+        if lost is not None and (lost["state"] != "inactive" or (state != "unauthorised" and lost["provider"] != "google")):
+            lost = None  # a location that was named without a consent may have a key
+        if lost is not None and state != "paused":
+            shape, said = "dead", f"needs consent: {lost['why']}"
         since = row["since"] if row and state != "flowing" else None
-        used = _budget(name, spent, others={*rows, *tokens})
+        used = _budget(name, spent, others={*rows, *known})
         listed.append(
             Way(
                 name,
@@ -161,6 +168,7 @@ async def _ways(visit: Visit) -> list[Way]:
                 used["paused_s"] if used else None,
                 tokens.get(name),
                 day.get(name),
+                None if lost is None else connections.link_command(lost["provider"], lost["account"]),
             )
         )
     return listed
