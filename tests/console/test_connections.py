@@ -21,7 +21,7 @@ async def test_a_destination_is_paused_with_a_reason_and_resumed(postroom: Postr
         assert (await visitor.act("/console/connections/NOTION;/pause", reason="x")).status_code == 404
     assert "paused by otto “schema change”" in paused
     assert "Paused notion for 5 m 00 s." in paused
-    assert "Connections (1" in paused
+    assert "(1) Connections" in paused
     assert "Resumed notion. 0 events flow again" in resumed
     assert "notion flows already. Nothing was changed." in again
     acts = await postroom.rows("select who, via, what, target, reason from outbox.audit where what in ('pause', 'resume') order by id")
