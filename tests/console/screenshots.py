@@ -43,6 +43,7 @@ def pictures(all_: Invented) -> tuple[Picture, ...]:
         Picture("console-phone-overview", "", width=PHONE_PX),
         Picture("console-dark-events", "events", "dark"),
         Picture("console-light-why", f"events/{all_.dead[0]}"),
+        Picture("console-phone-why", f"events/{all_.dead[0]}", width=PHONE_PX),
         Picture("console-light-dead", f"dead/{all_.group}"),
         Picture("console-light-syncs", "syncs"),
         Picture("console-dark-sync", f"syncs/{SWEEPING}", "dark"),
@@ -60,6 +61,7 @@ async def take(folder: Path, dsn: str, browser: Browser) -> None:
                 await tab.page.set_viewport_size({"width": picture.width, "height": HEIGHT_PX})
                 await tab.page.emulate_media(color_scheme="dark" if picture.theme == "dark" else "light")
                 await tab.open(picture.path)
+                await tab.said("Live")
                 await tab.page.screenshot(path=folder / f"{picture.name}.png")
         async with served.tab(None) as tab:
             await tab.open("sign-in")
