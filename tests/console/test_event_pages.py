@@ -5,7 +5,9 @@ import re
 from html import unescape
 
 from outbox import Event
+from outbox.store.search import Wanted
 from outbox.testing import Drain, Postroom
+from receiver.console.pages.events import same
 from tests.console.visiting import looking, operating, words
 from tests.outbox.engine import put, worker
 from tests.receiver.test_api_dead_letters import DYING
@@ -27,6 +29,13 @@ async def test_events_are_listed_filtered_and_downloaded(postroom: Postroom) -> 
     assert [line.partition(",")[0] for line in csv.split()] == ["id", str(second)]
     assert "No event matches this filter in the last 24h" in nothing
     assert "The sender may never have sent it" in nothing
+
+
+def test_the_foot_of_a_list_says_the_same_command_with_the_filters_in_use() -> None:
+    told = same(Wanted(states=["dead"], kinds=["a.b", "c"], lane="contact:c 1"))
+    assert told["cli"] == "postroom events --state dead --kind a.b --kind c --lane 'contact:c 1'"
+    assert told["api"] == "GET /api/events?state=dead&kind=a.b&kind=c&lane=contact%3Ac+1"
+    assert same(Wanted()) == {"cli": "postroom events", "api": "GET /api/events"}
 
 
 async def test_a_link_of_the_list_keeps_its_time_for_who_follows_it_later(postroom: Postroom) -> None:

@@ -2,11 +2,13 @@
 
 import csv
 import io
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
+from urllib.parse import urlencode
 
 from outbox.db import Record
 from outbox.event import Mark, State
@@ -103,6 +105,7 @@ async def read(visit: Visit) -> Mapping[str, Any]:
         "sort": sort,
         "settled": SETTLED,
         "wanted": wanted,
+        "same": same(wanted),
         "since": since,
         "spans": list(Since),
         "states": list(State),
@@ -176,6 +179,18 @@ def wanted_of(visit: Visit, since: Since, known: Mapping[str, Any]) -> Wanted:
         until=query.moment("until"),
         attempts=query.whole("attempts", high=99),
     )
+
+
+def same(wanted: Wanted) -> dict[str, str]:
+    """The same on the command line and by the API, with the filters in use."""
+    many = (("state", wanted.states), ("mark", wanted.marks), ("source", wanted.sources), ("kind", wanted.kinds))
+    one = (("lane", wanted.lane), ("key", wanted.key), ("group", wanted.group), ("attempts", wanted.attempts), ("text", wanted.text))
+    times = (("since", wanted.since), ("until", wanted.until))
+    pairs = [(name, value) for name, values in many for value in values]
+    pairs += [(name, str(value)) for name, value in one if value is not None]
+    pairs += [(name, at.isoformat(timespec="seconds")) for name, at in times if at is not None]
+    flags = [f"--{name} {shlex.quote(value)}" for name, value in pairs]
+    return {"cli": " ".join(["postroom events", *flags]), "api": "GET /api/events" + (f"?{urlencode(pairs)}" if pairs else "")}
 
 
 def pinned(visit: Visit, since: Since, *, path: str = PATH) -> str:
