@@ -41,7 +41,7 @@ def handler(sync: Sync) -> Callable[[Claimed, Context], Awaitable[Outcome | Sett
         tally.set(counted)
         run = Run(ctx, begun, counted)
         if begun.cancel_by is not None:
-            return await _ended(run, RunState.CANCELLED, f"cancelled by {begun.cancel_by}")
+            return await _ended(run, RunState.CANCELLED, f"cancelled by {begun.cancel_by}", keeps_place=sync.keeps_place)
         is_default = run.account is None or sync.is_per_account  # an account beside the default one has a credential of its own
         if is_default and (off := sync.off(ctx.services)) is not None:
             return await _failed(run, off, None)
@@ -65,7 +65,7 @@ async def _carried_out(sync: Sync, run: Run) -> Outcome | Settled:
     try:
         await sync.run(run)
     except Cancelled as asked:
-        return await _ended(run, RunState.CANCELLED, str(asked))
+        return await _ended(run, RunState.CANCELLED, str(asked), keeps_place=sync.keeps_place)
     except NeedsPerson as brake:
         return await _ended(run, RunState.BRAKED, str(brake))
     except Stopping as stopping:
@@ -98,11 +98,13 @@ async def _done(run: Run) -> Settled:
         return await tx.settle(Done(run.result()))
 
 
-async def _ended(run: Run, state: RunState, why: str) -> Settled:
-    skipped = Skipped(why)
+async def _ended(run: Run, state: RunState, why: str, *, keeps_place: bool = False) -> Settled:
+    skipped, numbers = Skipped(why), run.current()
+    if not keeps_place:
+        numbers.checkpoint = None
     async with run.ctx.transaction() as tx:
         await runs.forget_seen(tx.connection, run.id)
-        await runs.keep(tx.connection, run.id, run.current(), state=state, reason=reason_of(skipped))
+        await runs.keep(tx.connection, run.id, numbers, state=state, reason=reason_of(skipped))
         return await tx.settle(skipped)
 
 

@@ -56,6 +56,7 @@ class Sync:
     Where there is one sync for each account, the runs are those of `<name>:<account>`; the name alone is that of the default account.
     `is_per_account`: there is no default one, and whoever adds an account writes its sync and its schedule down.
     `enrol` writes down the syncs of accounts that are there already. `waits_for_tick`: its first run is not due at once.
+    `keeps_place`: a cancelled run that is replayed goes on at its page; for walks whose places never grow old, and that sweep nothing.
     `follows` names a sync that has to have succeeded once, for the same account, before a run of this one means anything.
     """
 
@@ -69,6 +70,7 @@ class Sync:
     is_per_account: bool = False
     enrol: Callable[["Sync", "Services", Connection, datetime], Awaitable[None]] | None = None
     waits_for_tick: bool = False
+    keeps_place: bool = False
     follows: str | None = None
 
     @property

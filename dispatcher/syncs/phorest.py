@@ -8,7 +8,7 @@
     phorest-staff 06:30   phorest-products 05:15
 
 An appointment that was moved out of the horizon is seen by the full run only. The first run of each, without a watermark, is the
-initial import: it can be cancelled, or killed, and goes on at its page.
+initial import: killed it goes on at its page, and cancelled when it is replayed.
 """
 
 from collections.abc import Awaitable, Callable
@@ -111,7 +111,7 @@ def _sync(name: str, run: Callable[[Run], Awaitable[None]], cron: str, *, full: 
     if full is not None:
         schedules[RunType.FULL] = Default(Cron(full), CatchUp.SKIP)
     types = (RunType.FULL,) if only_full else (RunType.INCREMENTAL, RunType.FULL)
-    return Sync(name=name, run=run, types=types, destination="phorest", schedules=schedules, off=off)
+    return Sync(name=name, run=run, types=types, destination="phorest", schedules=schedules, off=off, keeps_place=True)
 
 
 PHOREST_SYNCS: Final = (

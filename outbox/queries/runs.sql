@@ -30,12 +30,15 @@ select id from outbox.runs where sync = $1 and type = $2 and not dry_run and hou
 order by id desc limit 1
 
 -- name: renew
--- ended well, cancelled or braked -> waiting, from its beginning: its event is run once more.
-update outbox.runs
-set state = 'waiting', ended_at = null, checkpoint = null, cancel_by = null, phase = null, progress = 0, expected = null,
-    created = 0, updated = 0, unchanged = 0, skipped = 0, deleted = 0, errors = 0, errors_by = '{}', pages = 0, missed = '{}',
-    since = case when type = 'range' then since end, until = case when type = 'range' then until end
-where id = $1 and state in ('done', 'cancelled', 'braked')
+-- ended well, cancelled or braked -> waiting, from its beginning: its event is run once more. Cancelled with a checkpoint: from there.
+update outbox.runs r
+set state = 'waiting', ended_at = null, cancel_by = null, checkpoint = w.checkpoint, phase = w.phase, progress = coalesce(w.progress, 0), expected = w.expected,
+    created = coalesce(w.created, 0), updated = coalesce(w.updated, 0), unchanged = coalesce(w.unchanged, 0), skipped = coalesce(w.skipped, 0),
+    deleted = coalesce(w.deleted, 0), errors = coalesce(w.errors, 0), errors_by = coalesce(w.errors_by, '{}'), pages = coalesce(w.pages, 0),
+    missed = coalesce(w.missed, '{}'),
+    since = case when r.type = 'range' or w.id is not null then r.since end, until = case when r.type = 'range' or w.id is not null then r.until end
+from (select) always left join (select * from outbox.runs where id = $1 and state = 'cancelled' and checkpoint is not null) w on true
+where r.id = $1 and r.state in ('done', 'cancelled', 'braked')
 
 -- name: begin
 -- queued, waiting, failed or running -> running, with what its sync keeps; its span is fixed the first time.
@@ -72,7 +75,7 @@ gone as (select * from waits union all select * from rests),
 log as (
   insert into outbox.attempts (event_id, started_at, owner, attempt, took_ms, outcome, note)
   select event_id, clock_timestamp(), 0, attempt, 0, 's', 'cancelled by ' || $2 from gone)
-update outbox.runs r set state = 'cancelled', reason = 'cancelled by ' || $2, cancel_by = $2, ended_at = now() from gone where r.id = gone.event_id returning r.id
+update outbox.runs r set state = 'cancelled', reason = 'cancelled by ' || $2, cancel_by = $2, ended_at = now(), checkpoint = null from gone where r.id = gone.event_id returning r.id
 
 -- name: end_dead
 -- undone -> failed: those whose event is a dead letter, or was discarded as one.

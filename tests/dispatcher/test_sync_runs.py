@@ -1,12 +1,15 @@
 """Runs of a sync: page by page, each once; what interrupts them, what ends them, and where the watermark is then."""
 
 import asyncio
+from dataclasses import replace
+
+import pytest
 
 from dispatcher.errors import Failed, Refused, Unavailable
 from dispatcher.syncs.base import NeedsPerson, Unusable
 from dispatcher.syncs.run import Run
 from outbox import db
-from outbox.store import dead, runs
+from outbox.store import dead, events, runs
 from outbox.store.runs import Category, RunState
 from outbox.testing import Postroom
 from tests.dispatcher.handling import fate
@@ -247,6 +250,37 @@ async def test_a_run_at_work_is_cancelled_between_two_pages(postroom: Postroom) 
     assert (row["state"], row["reason"], row["created"]) == ("cancelled", "cancelled by ada", 4)
     assert await written(postroom) == [1, 2, 3, 4]
     assert await watermark(postroom) is None
+
+
+@pytest.mark.parametrize("keeps_place", [True, False])
+async def test_a_cancelled_run_that_is_replayed_goes_on_at_its_page_where_its_places_last(postroom: Postroom, keeps_place: bool) -> None:
+    cancels = iter((True,))
+
+    async def cancel_once(run: Run) -> None:
+        if run.checkpoint == 2 and next(cancels, False):
+            async with db.transaction(postroom.pool) as connection:
+                await runs.cancel(connection, run.id, by="ada")
+
+    met: list[int] = []
+
+    async def walk(run: Run) -> None:
+        for at in range(run.checkpoint or 0, 10, 2):
+            await cancel_once(run)
+            async with run.page(at + 2) as page:
+                page.count(created=2)
+            met.append(at)
+
+    one = replace(sync(walk), keeps_place=keeps_place)
+    await register(postroom, one)
+    run_id = await asked(postroom)
+    await carried_out(postroom, one)
+    assert (await run_row(postroom, run_id))["state"] == "cancelled"
+    async with postroom.pool.acquire() as connection:
+        assert await events.replay(connection, run_id, by="ada")
+    await carried_out(postroom, one, until="state = 'done'")
+    row = await run_row(postroom, run_id)
+    assert (row["state"], row["created"], row["cancel_by"]) == ("done", 10, None)
+    assert met == ([0, 4, 6, 8] if keeps_place else [0, 0, 2, 4, 6, 8])
 
 
 async def test_two_runs_of_one_sync_are_never_at_work_at_once(postroom: Postroom) -> None:
