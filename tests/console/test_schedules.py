@@ -1,7 +1,11 @@
 """Schedules edited in the console, the brake released, and users of Google switched on and off."""
 
-from outbox.store import google_users, runs, syncs
+from datetime import UTC, datetime
+
+from outbox.cadence import Cron
+from outbox.store import google_users, runs, schedules, syncs
 from outbox.store.runs import Numbers, RunState, Trigger
+from outbox.store.schedules import CatchUp
 from outbox.testing import Postroom
 from tests.console.visiting import looking, operating, visiting
 from tests.receiver.running import OPERATOR_TOKEN, settings
@@ -39,6 +43,16 @@ async def test_what_cannot_be_a_schedule_is_said_in_words_and_changes_nothing(po
         assert "This cannot be a schedule" in await visitor.page(refused.headers["location"])
         assert (await visitor.get("/console/syncs/ghl-contacts/schedules/sideways")).status_code == 404
     assert await postroom.value("select count(*) from outbox.schedules") == 0
+
+
+async def test_a_schedule_whose_time_is_changed_still_does_with_missed_ticks_what_it_did(postroom: Postroom) -> None:
+    await known(postroom)
+    await schedules.put(postroom.pool, "ghl-contacts", "full", Cron("0 2 * * *"), catch_up=CatchUp.SKIP, now=datetime.now(UTC))
+    async with operating(postroom) as visitor:
+        await visitor.act(EDIT, cron="0 3 * * *", zone="Europe/Vienna")
+        await visitor.act("/console/syncs/ghl-contacts/schedules/incremental", minutes="60")
+    kept = await postroom.rows("select type, catch_up, edited_by from outbox.schedules order by type")
+    assert [(row["type"], row["catch_up"], row["edited_by"]) for row in kept] == [("full", "skip", "otto"), ("incremental", "one", "otto")]
 
 
 async def test_the_brake_is_released_for_a_number_and_a_reason(postroom: Postroom) -> None:

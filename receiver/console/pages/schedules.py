@@ -48,7 +48,7 @@ async def read(visit: Visit) -> Mapping[str, Any]:
 
 
 async def save(visit: Visit, form: Form) -> Done:
-    """Seen by every dispatcher within seconds; never overwritten by the code's defaults."""
+    """Seen by every dispatcher within seconds; never overwritten by the code's defaults. What becomes of missed ticks stays as it was."""
     name, type_ = visit.parts["name"], visit.parts["type"]
     await _known(visit, name, type_)
     cron, zone = form.text("cron"), form.text("zone")
@@ -59,7 +59,8 @@ async def save(visit: Visit, form: Form) -> Done:
         raise NotNow(f"This cannot be a schedule: {problem}.") from None
     told = {"cron": cron, "zone": zone} if cron else {"minutes": minutes}
     async with db.transaction(visit.pool) as connection:
-        await schedules.edit(connection, name, type_, rule, catch_up=CatchUp.ONE, on=True, now=visit.now, by=visit.who.name)
+        catch_up = next((CatchUp(one["catch_up"]) for one in await schedules.of(connection, name) if one["type"] == type_), CatchUp.ONE)
+        await schedules.edit(connection, name, type_, rule, catch_up=catch_up, on=True, now=visit.now, by=visit.who.name)
         await visit.actor.note(connection, "edit schedule", target=f"{name} {type_}", **told)
     return Done(f"The schedule of {name} {type_} is changed.", f"{SYNCS}/{name}")
 
