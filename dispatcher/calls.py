@@ -32,7 +32,7 @@ class CallCounts:
 
     def made(self, call: Call) -> None:
         """One ended."""
-        of = call.destination, calls.bucket_of(call.took_ms)
+        of = calls.counted_as(call.destination), calls.bucket_of(call.took_ms)
         self._made[of] += 1
         self._failed[of] += call.status is None or call.status >= 500 or call.status in NOT_TAKEN
 

@@ -36,6 +36,14 @@ async def test_a_refusal_of_a_record_is_an_answer_and_what_has_none_failed(postr
     assert (day.made, day.failed) == (7, 4)
 
 
+async def test_the_calls_to_all_users_of_google_are_counted_as_one(postroom: Postroom) -> None:
+    counts = CallCounts(postroom.pool)
+    for destination in ("google:ana", "google:bea", "ghl:dublin", "ghl"):
+        counts.made(Call(destination, "GET", "/", 200, 12))
+    await counts.tell()
+    assert {name: of.made for name, of in (await calls.day(postroom.pool)).items()} == {"google": 2, "ghl:dublin": 1, "ghl": 1}
+
+
 async def test_what_could_not_be_told_is_told_the_next_time(postroom: Postroom) -> None:
     async with db.pool(AWAY, name="postroom:test", size=1, timeout_s=1) as away:
         counts = CallCounts(away)
