@@ -341,6 +341,7 @@ async def test_a_run_that_notion_interrupts_goes_on_behind_its_last_page(
     assert len(await names(postroom)) == 6
 
 
+@pytest.mark.long
 async def test_a_run_whose_process_was_killed_goes_on_behind_its_last_page(postroom: Postroom, workspace: Workspace) -> None:
     """The process has the real budget of three calls a second; so only the last of the rows, where it dies, need a call for their text."""
     texts = [workspace.row(f"Client {number:02}", minute=number)["id"] for number in range(51)]

@@ -19,6 +19,7 @@ from tests.dispatcher.salon import ADA, Ghl, booked, contacts
 VISIT = {"appointmentDate": "2027-01-05", "startTime": "10:00:00.000", "endTime": "10:30:00.000", "serviceName": "Cut"}
 
 
+@pytest.mark.long
 async def test_p9_a_dispatcher_killed_while_it_creates_a_contact_and_a_booking_makes_neither_twice(
     postroom: Postroom, salon: DispatcherSettings, ghl: Ghl, monkeypatch: pytest.MonkeyPatch
 ) -> None:

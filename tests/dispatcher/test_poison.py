@@ -44,6 +44,7 @@ async def test_what_kills_its_process_three_times_is_buried_and_the_innocents_co
     assert await postroom.totals() == {"accepted": INNOCENTS + 2, "pending": 0, "dead": 1, "done": INNOCENTS + 1, "skipped": 0}
 
 
+@pytest.mark.long
 async def test_poison_that_was_cured_and_retried_is_done(postroom: Postroom, drain: Drain) -> None:
     [event_id] = await stage_all(postroom, Event("harm.exit", {}))
     for _ in range(3):

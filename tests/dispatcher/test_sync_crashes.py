@@ -3,6 +3,8 @@
 import asyncio
 import signal
 
+import pytest
+
 from dispatcher.config import DispatcherSettings
 from dispatcher.syncs.ghl_contacts import GHL_CONTACTS, PAGE
 from outbox.testing import Postroom
@@ -42,6 +44,7 @@ async def test_p9_a_run_whose_process_is_killed_goes_on_behind_its_last_page(
     assert [one["outcome"] for one in outcomes] == ["c", "d"]
 
 
+@pytest.mark.long
 async def test_a_dispatcher_that_stops_hands_its_run_back_behind_the_page_and_it_goes_on(
     postroom: Postroom, simulated: DispatcherSettings, ghl: tuple[GhlSimulator, str]
 ) -> None:

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 from outbox.embedded import locks
 from outbox.testing import EMPTY, Postroom
@@ -117,6 +118,7 @@ def test_an_apps_tests_pass_with_the_fixtures_in_two_processes_and_leave_no_post
     assert left_behind(name) == []
 
 
+@pytest.mark.long
 def test_a_run_in_one_process_with_a_test_that_fails_leaves_no_postgres_either(tmp_path: Path) -> None:
     write_app(tmp_path, FAILING, mode="auto")
     result, name = run(tmp_path)
