@@ -303,6 +303,7 @@ async def test_a_run_whose_dispatcher_stops_goes_on_at_another_behind_its_last_p
     assert len(await at.contacts()) == 6
 
 
+@pytest.mark.long
 async def test_a_dispatcher_that_is_killed_in_a_run_is_followed_and_each_contact_counts_once(at: World) -> None:
     for number in range(505):  # two pages
         at.google.put_contact("ada", None, given=f"Ada {number}", emails=[f"ada{number}@example.com"])
