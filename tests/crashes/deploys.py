@@ -166,7 +166,7 @@ class Stream:
     async def _send(self, client: httpx.AsyncClient, delivery: Delivery, n: int) -> None:
         """To the one whose turn it is, else to the other; a kept connection that ends as it is used is no closed door, so again.
 
-        All of it once more, because a sender without a core may come to the one before its restart and to the other in the midst of its own.
+        All of it once more: a sender without a core may come to the one before its restart, and to the other in the midst of its own.
         """
         for turn in (n, n, n + 1, n + 1) * 2:
             url = f"http://127.0.0.1:{self._ports()[turn % 2]}{delivery.path}"
