@@ -25,6 +25,7 @@ from dispatcher.syncs import ghl_contacts, notion_clients
 from outbox.log import configure
 from outbox.seal import Sealer
 from tests.crashes import arming
+from tests.dispatcher.calm import CALM
 
 
 async def main() -> None:
@@ -34,7 +35,7 @@ async def main() -> None:
     dsn = os.environ["DATABASE_URL"]
     sealer = Sealer([SecretStr(key) for key in os.environ.get("POSTROOM_ENCRYPTION_KEYS", "").split(",") if key])
     async with services(dsn, DispatcherSettings.read(), sealer=sealer) as shared:
-        made = Dispatcher(dsn, shared, ROUTES, keep_days=int(os.environ.get("POSTROOM_RETENTION_DAYS", "90")))
+        made = Dispatcher(dsn, shared, ROUTES, keep_days=int(os.environ.get("POSTROOM_RETENTION_DAYS", "90")), syncs=CALM)
         await made.run(stop, ready=lambda: arming.say("ready"))
 
 

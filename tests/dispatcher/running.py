@@ -15,6 +15,7 @@ from dispatcher.services import services
 from outbox import Event, stage
 from outbox.testing import Postroom
 from tests.crashes.patience import Patience, family
+from tests.dispatcher.calm import CALM
 
 
 @asynccontextmanager
@@ -24,7 +25,7 @@ async def dispatching(
     """A dispatcher at work in this process; stopped in order at the end."""
     async with services(dsn, settings or DispatcherSettings()) as shared:
         stop, ready = Stop(), asyncio.Event()
-        dispatcher = Dispatcher(dsn, shared, routes)
+        dispatcher = Dispatcher(dsn, shared, routes, syncs=CALM)
         task = asyncio.create_task(dispatcher.run(stop, ready=ready.set))
         try:
             await asyncio.wait_for(ready.wait(), 20)
