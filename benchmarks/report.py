@@ -17,8 +17,9 @@ NOTES: Final[Mapping[str, str]] = {
     "An HMAC is cheap, so that this shows; beside an Ed25519 signature it does not.",
     "drain_per_s": "An absolute rate, of two cores that the dispatcher shares with Postgres. It was set on a machine where pgqueuer "
     "reached 11,700/s and more; compare with pgqueuer beside it (6,389/s in the run of 2026-11-28, on cores half as fast).",
-    "hot_lane_per_s": "Its events go one after the other, each when the one before is committed, so it cannot be much faster than the "
-    "commits of one connection: the line below it. That is this machine's disk, which changes by the hour (1,022 events/s on 2026-11-28).",
+    "hot_lane_per_s": "Its events go one after the other: a commit and the CPU of both processes for each. The code that made 1,022/s "
+    "on 2026-11-28 (1e84870) made 487 and 614 on 2026-11-29, in turns with this one's 509, 535 and 585, beside 1,700 bare commits/s of "
+    "one connection: no regression, but what the machine lost between the days has not been found.",
     "latency_p50_ms": "An absolute time: the stager's commit, its NOTIFY, a claim and the start of a handler, each of which waits for a "
     "core. Set on a machine whose cores were about twice as fast.",
     "latency_p99_ms": "As the p50, on the same grounds; which of its parts makes the tail has not been measured.",
