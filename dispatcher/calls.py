@@ -12,6 +12,7 @@ from typing import Final
 
 from dispatcher.clients.http import Call
 from dispatcher.ending import end
+from dispatcher.telling import tell_for_ever
 from outbox.db import Pool
 from outbox.errors import DatabaseUnavailable
 from outbox.log import get_logger
@@ -38,12 +39,7 @@ class CallCounts:
 
     async def run(self) -> None:
         """Tells for ever; what could not be told is told the next time."""
-        while True:
-            await asyncio.sleep(EVERY_S)
-            try:
-                await self.tell()
-            except DatabaseUnavailable as problem:
-                log.debug("counts of calls are kept until the database is back", problem=problem)
+        await tell_for_ever(self.tell, every_s=EVERY_S)
 
     async def tell(self) -> None:
         """Raises DatabaseUnavailable: then it is kept. A commit whose answer was lost is counted twice, rather than not at all."""

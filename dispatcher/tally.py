@@ -3,23 +3,20 @@
 Only settlements that counted are counted. What a killed process had not told is missing from the charts, and nowhere else.
 """
 
-import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final
 
+from dispatcher.telling import tell_for_ever
 from dispatcher.worker import DatabaseClock
 from outbox.db import Pool
-from outbox.errors import DatabaseUnavailable
 from outbox.health import LATE_S
-from outbox.log import get_logger
 from outbox.store import minutes
 from outbox.store.lanes import Burial, End, Wait
 from outbox.store.minutes import Counts
 
-log = get_logger(__name__)
 EVERY_S: Final = 1.0
 
 
@@ -53,12 +50,7 @@ class Tally:
 
     async def run(self) -> None:
         """Tells for ever; what could not be told is told the next time."""
-        while True:
-            await asyncio.sleep(EVERY_S)
-            try:
-                await self.tell()
-            except DatabaseUnavailable as problem:
-                log.debug("counts are kept until the database is back", problem=problem)
+        await tell_for_ever(self.tell, every_s=EVERY_S)
 
     async def tell(self) -> None:
         """Raises DatabaseUnavailable: then it is kept. A commit whose answer was lost is counted twice, rather than not at all."""
