@@ -15,11 +15,12 @@ from dispatcher.upkeep import Upkeep
 from outbox import Event
 from outbox.store import days
 from outbox.testing import Postroom
-from tests.dispatcher.handling import has, is_over, is_so, returning
+from tests.dispatcher.handling import Blocking, has, is_over, is_so, returning
 from tests.dispatcher.running import dispatching, eventually, stage_all
 
 KEEP_DAYS = 90
 TODAY = datetime.now(UTC).date()
+ALL_HANDLED = "select not exists (select from outbox.busy) and not exists (select from outbox.pending)"
 
 
 @pytest.fixture
@@ -98,11 +99,17 @@ async def test_an_old_day_goes_with_its_keys_when_it_is_done_and_stays_when_it_i
 
 
 async def test_an_old_day_goes_after_its_last_event_was_handled(postroom: Postroom, upkeep: tuple[Upkeep, Upkeep]) -> None:
-    event_id = await past_event(postroom, 120, done=False)
+    """The dispatcher keeps house itself: its event may be over and gone with its day before anybody looks."""
+    event_id, handler = await past_event(postroom, 120, done=False), Blocking.new()
     await upkeep[0].once()
-    async with dispatching(postroom.dsn, {"test.work": Route(returning(Done()))}):
-        await eventually(is_over(postroom, event_id))
+    async with dispatching(postroom.dsn, {"test.work": Route(handler)}):
+        await asyncio.wait_for(handler.begun.wait(), 40)
+        await upkeep[1].once()
+        assert await postroom.value("select id from outbox.events") == event_id
+        handler.release.set()
+        await eventually(has(postroom, ALL_HANDLED))
     await upkeep[0].once()
+    assert handler.runs == 1
     assert await postroom.value("select count(*) from outbox.events") == 0
 
 
@@ -174,13 +181,14 @@ async def test_what_keeps_old_days_is_said_once_and_again_when_it_changes(
 ) -> None:
     said: list[dict[str, Any]] = []
     monkeypatch.setattr(module.log, "warning", lambda _, **facts: said.append(facts))
-    first, second = await past_event(postroom, 101, done=False), await past_event(postroom, 95, done=False)
+    first = await past_event(postroom, 101, done=False)
+    await past_event(postroom, 95, done=False)
     for _ in range(3):
         assert await upkeep[0].once()
     older, younger = str(TODAY - timedelta(days=101)), str(TODAY - timedelta(days=95))
     assert said == [{"days": [older, younger], "oldest_event": first}]
     async with dispatching(postroom.dsn, {"test.work": Route(returning(Done()))}):
-        await eventually(is_over(postroom, first, second))
+        await eventually(has(postroom, ALL_HANDLED))
     said.clear()  # that dispatcher has an upkeep of its own
     event_id = await past_event(postroom, 95, done=False)
     for _ in range(2):
