@@ -32,12 +32,11 @@ check: install       ## lint, format, types, import rules
 test: install        ## everything, with the short form of crash and soak runs
 	$(BIN)/pytest -m "not long"
 
-test-long: install   ## everything, whole
-	$(BIN)/pytest
-
-evidence: install    ## the crash, network, deploy and storage runs, whole; writes docs/evidence.md
+test-long: install   ## the crash, network, deploy, storage and soak runs, whole
 	rm -rf .evidence
-	POSTROOM_EVIDENCE=.evidence $(BIN)/pytest tests/crashes tests/pooler tests/storage
+	POSTROOM_EVIDENCE=.evidence $(BIN)/pytest -m "long or evidence"
+
+evidence: test-long  ## the same, and writes docs/evidence.md
 	$(BIN)/python -m tests.crashes.evidence .evidence docs/evidence.md
 
 bench: install       ## prints a table with ratios, writes benchmarks/latest.json

@@ -34,6 +34,7 @@ class Ledger:
         self._seen: dict[str, Seen] = {}
         self._turned: deque[Turned] = deque(maxlen=KEPT_IN_MEMORY)
         self._keep = Buckets(per_s=KEPT_PER_S, burst=KEPT_PER_S)
+        self._writing = asyncio.Lock()
         self.totals: dict[tuple[str, str], int] = {}  # (source, outcome) since this process began, for the metrics
 
     def accepted(self, source: str, fingerprint: str, *, duplicate: bool, now: datetime) -> None:
@@ -71,13 +72,17 @@ class Ledger:
         return self._seen.get(source) or Seen(source)
 
     async def run(self, pool: Pool) -> None:
-        """For ever."""
+        """For ever. Cancelled, it lets a write that has begun come to its end: whether it counted would not be known."""
         while True:
             await asyncio.sleep(FLUSH_S)
-            await self.flush(pool)
+            await asyncio.shield(self.flush(pool))
 
     async def flush(self, pool: Pool) -> bool:
-        """Adds what there is to the database. Returns False, and keeps it, when that failed."""
+        """Adds what there is to the database, one caller at a time. Returns False, and keeps it, when that failed."""
+        async with self._writing:
+            return await self._flush(pool)
+
+    async def _flush(self, pool: Pool) -> bool:
         seen, self._seen = self._seen, {}
         turned = list(self._turned)
         try:

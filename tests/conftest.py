@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, settings
 
 # A database is hundreds of files, and each table that is emptied some more: in memory they cost a third of what a disk takes.
 MEMORY, ROOM_BYTES = Path("/dev/shm"), 6 << 30
-EXAMPLES, EXAMPLES_LONG = 40, 100  # where a test names no number: in the short form, and in `make test-long`
+EXAMPLES, EXAMPLES_LONG = 40, 100  # where a test names no number: in `make test`, and otherwise
+EVIDENCE = {"crashes", "pooler", "storage"}
 
 
 @pytest.hookimpl(tryfirst=True)  # outbox.testing looks for its folder as soon as it is configured
@@ -27,6 +28,12 @@ def pytest_configure(config: pytest.Config) -> None:
         "postroom", max_examples=EXAMPLES if is_short else EXAMPLES_LONG, deadline=None, suppress_health_check=[HealthCheck.too_slow]
     )
     settings.load_profile("postroom")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """What docs/evidence.md tells of is known by its folder."""
+    if item.path.relative_to(Path(__file__).parent).parts[0] in EVIDENCE:
+        item.add_marker("evidence")
 
 
 def pytest_xdist_auto_num_workers() -> int:

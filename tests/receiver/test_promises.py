@@ -4,6 +4,8 @@ import asyncio
 import json
 import time
 
+import httpx
+
 from outbox.testing import Postroom
 from receiver.ledger import KEPT_PER_S
 from tests.receiver.relay import relay_to
@@ -67,11 +69,20 @@ async def test_p2_many_deliveries_to_two_receivers_in_opposite_orders_do_not_dea
     deliveries = [ghl_delivery() for _ in range(50)]
     async with started(postroom) as one, started(postroom) as other:
         answers = await asyncio.gather(
-            *(one.webhook("ghl", delivery) for delivery in deliveries),
-            *(other.webhook("ghl", delivery) for delivery in reversed(deliveries)),
+            *(delivered(one, delivery) for delivery in deliveries),
+            *(delivered(other, delivery) for delivery in reversed(deliveries)),
         )
     assert {answer.status_code for answer in answers} == {202}
     assert (await postroom.totals())["accepted"] == 50
+
+
+async def delivered(talk: Talk, delivery: tuple[dict[str, str], bytes]) -> httpx.Response:
+    """As a sender does it: a receiver that has no core asks it to come again."""
+    while True:
+        answer = await talk.webhook("ghl", delivery)
+        if answer.status_code != 429:
+            return answer
+        await asyncio.sleep(0.1)
 
 
 async def reject_some(talk: Talk, count: int) -> None:

@@ -1,5 +1,6 @@
 """What is kept of a rejected request: its first bytes without secrets; and the ledger that counts it."""
 
+import asyncio
 import json
 from datetime import UTC, datetime
 
@@ -8,10 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from outbox.testing import Postroom
+from receiver import ledger as ledgers
 from receiver.body_head import HEAD_BYTES, head_of
 from receiver.ledger import KEPT_IN_MEMORY, Ledger
-from tests.receiver.running import started
+from tests.receiver.running import started, until
 
+WAITS_FOR_A_LOCK = """select count(*) > 0 from pg_stat_activity
+                      where datname = current_database() and query like '%outbox.rejected%' and wait_event_type = 'Lock'"""
 NOW = datetime(2026, 10, 5, 9, 5, tzinfo=UTC)
 SECRETS = st.text(alphabet="abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-", min_size=24, max_size=80).filter(
     lambda text: any(c.isdigit() for c in text) and any(c.isalpha() for c in text)
@@ -89,6 +93,25 @@ async def test_counts_are_added_to_those_of_other_receivers(postroom: Postroom) 
     [row] = await postroom.rows("select accepted, duplicates, rejected, last_accepted_at, last_fingerprint from outbox.sources")
     assert row == {"accepted": 2, "duplicates": 2, "rejected": 2, "last_accepted_at": NOW, "last_fingerprint": "abcd1234"}
     assert await postroom.value("select count(*) from outbox.rejected") == 2
+
+
+async def test_what_a_flush_writes_while_its_task_is_cancelled_is_not_written_again(
+    postroom: Postroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A receiver that stops flushes once more; the last flush of its second may be at the database still."""
+    monkeypatch.setattr(ledgers, "FLUSH_S", 0.01)
+    ledger = Ledger()
+    ledger.rejected("ghl", "bad_signature", "none", network=None)
+    async with postroom.pool.acquire() as other, other.transaction():
+        await other.execute("lock table outbox.rejected in access exclusive mode")
+        run = asyncio.create_task(ledger.run(postroom.pool))
+        await until(lambda: postroom.value(WAITS_FOR_A_LOCK))
+        run.cancel()
+        last = asyncio.create_task(ledger.flush(postroom.pool))
+        await asyncio.wait([run])
+    assert await last
+    assert await postroom.value("select count(*) from outbox.rejected") == 1
+    assert await postroom.value("select rejected from outbox.sources") == 1
 
 
 async def test_a_viewer_reads_what_was_rejected_page_by_page(postroom: Postroom) -> None:

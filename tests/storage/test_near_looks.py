@@ -155,10 +155,10 @@ async def test_a_near_look_costs_the_same_however_many_dead_rows_a_snapshot_keep
 
 
 @pytest.mark.long
-async def test_a_near_look_costs_the_same_after_twenty_a_hundred_and_two_hundred_thousand_events(postroom: Postroom) -> None:
+async def test_a_near_look_costs_the_same_after_twenty_and_after_a_hundred_thousand_events(postroom: Postroom) -> None:
     async with snapshot(postroom.dsn):
         passed = 0
-        for target in (20_000, 100_000, 200_000):
+        for target in (20_000, 100_000):
             await through(postroom, target - passed, lanes=20_000)
             passed = target
             close, far = await costs(postroom)
