@@ -48,9 +48,9 @@ where e.id = $1
 select staged_at = now() from outbox.events where id = $1
 
 -- name: undone
--- read only: ids of undone events, newest first, below id $1.
+-- read only: ids of undone events, newest first, below id $1. Of pending by one pass over the table, as below.
 select id from (
-  select event_id id from outbox.pending union all select event_id from outbox.busy
+  select event_id id from outbox.pending where attempt >= 0 union all select event_id from outbox.busy
   union all select event_id from outbox.delayed union all select event_id from outbox.dead) u
 where $1::bigint is null or id < $1 order by id desc limit $2
 
@@ -70,7 +70,8 @@ from outbox.events e left join undone u on u.event_id = e.id left join ends x on
 
 -- name: counts
 -- read only: what is undone, by where it waits, the dispatchers that live and the destinations that stand. Never looks at events.
-select (select count(*)::int from outbox.pending) pending,
+-- attempt is not in the index of pending, which keeps an entry of each settled event while somebody holds a snapshot: a row to look up for each.
+select (select count(*)::int from outbox.pending where attempt >= 0) pending,
        busy.running, busy.waiting, busy.held,
        (select count(*)::int from outbox.delayed) "delayed",
        (select count(*)::int from outbox.dead) dead,

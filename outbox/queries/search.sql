@@ -49,7 +49,7 @@ select k.event_id id from unnest($1::text[]) s(source) join outbox.keys k on k.d
 
 -- name: is_short
 -- read only: whether few events wait their turn, so that all of them can be looked at.
-select count(*) <= $1 from (select from outbox.pending limit $1 + 1) p
+select count(*) <= $1 from (select from outbox.pending where attempt >= 0 limit $1 + 1) p
 
 -- name: candidates
 -- read only: ids below $1 and not below $2 that may be dead ($4; of group $5, if it is given), pending ($6) or ended with one of $7, after $10

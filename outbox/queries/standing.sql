@@ -7,7 +7,7 @@ select (select count(*)::int from outbox.dead) dead,
        (select extract(epoch from now() - e.staged_at)::float8 from outbox.events e where e.id = (
           select min(free.event_id) from (
             select min(event_id) event_id from (
-              (select lane, event_id from outbox.pending limit 100000) union all select lane, null from outbox.busy) waits
+              (select lane, event_id from outbox.pending where attempt >= 0 limit 100000) union all select lane, null from outbox.busy) waits
             group by lane having count(*) = count(event_id)) free)) oldest_ready_s
 
 -- name: stopped

@@ -35,6 +35,8 @@ PEOPLE = {
         "null, 9223372036854775807, 0, 50, null, null, null, null, null, null, null, 50, false, 51, null",
     ),
 }
+NESTED_PLANS = """load 'auto_explain'; set auto_explain.log_min_duration = 0; set auto_explain.log_nested_statements = on;
+set auto_explain.log_analyze = on; set auto_explain.log_buffers = on; set auto_explain.log_timing = off; set client_min_messages = log"""
 LOOK_UPS = {"events.one": 1, "events.timeline": 1, "search.fitting": 50}
 
 
@@ -51,17 +53,34 @@ async def furnish(postroom: Postroom) -> None:
     await postroom.pool.execute("select outbox.stage('a', '{}', due_at => now() + interval '1 hour')")
 
 
+def prepared(statement: str, types: str, values: str) -> tuple[str, str]:
+    """What prepares one of ours, and what executes it."""
+    stem, name = statement.split(".")
+    return f"prepare explained {f'({types})' if types else ''} as {load(stem)[name]}", f"execute explained{f'({values})' if values else ''}"
+
+
 async def pages(connection: Connection, statement: str, types: str, values: str) -> int:
     """How many a statement touches; rolled back."""
-    stem, name = statement.split(".")
+    prepare, execute = prepared(statement, types, values)
     transaction = connection.transaction()
     await transaction.start()
-    await connection.execute(f"prepare explained {f'({types})' if types else ''} as {load(stem)[name]}")
-    given = f"({values})" if values else ""
-    plan = json.loads(await connection.fetchval(f"explain (analyze, buffers, format json) execute explained{given}"))[0]["Plan"]
+    await connection.execute(prepare)
+    plan = json.loads(await connection.fetchval(f"explain (analyze, buffers, format json) {execute}"))[0]["Plan"]
     await connection.execute("deallocate explained")
     await transaction.rollback()
     return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
+
+
+async def plans(postroom: Postroom, *statements: str) -> str:
+    """How Postgres carries them out, the functions that they call included: to be read when it touches too much."""
+    said: list[str] = []
+    connection = await db.connect(postroom.dsn, name="postroom:test", timeout_s=60)
+    connection.add_log_listener(lambda _, message: said.append(str(message.message)))
+    await connection.execute(NESTED_PLANS)
+    for statement in statements:
+        await connection.execute(statement)
+    await connection.close()
+    return "\n".join(said)
 
 
 async def costs(postroom: Postroom, asked: dict[str, tuple[str, str]]) -> dict[str, int]:
@@ -93,10 +112,12 @@ async def test_the_engines_own_questions_cost_the_same_however_many_dead_rows_a_
 async def check_people(postroom: Postroom, settled: int) -> None:
     """They read the pages of pending and busy at most once (a dead row is 50 or 120 bytes), and for each event that they look up a few."""
     await days.sum_up(postroom.pool)
-    await postroom.pool.execute("analyze outbox.attempts")  # as autovacuum does every minute
+    await postroom.pool.execute("analyze outbox.attempts, outbox.pending, outbox.busy")  # as autovacuum does every minute
     for statement, touched in (await costs(postroom, PEOPLE)).items():
         allowed = 100 + settled // 25 + 60 * LOOK_UPS.get(statement, 0)
-        assert touched <= allowed, (statement, touched, allowed)
+        if touched > allowed:
+            how = await plans(postroom, *prepared(statement, *PEOPLE[statement]))
+            pytest.fail(f"{statement} touches {touched} pages of {allowed}:\n{how}")
 
 
 async def test_peoples_questions_cost_a_page_for_tens_of_dead_rows_at_most(postroom: Postroom) -> None:
@@ -131,10 +152,9 @@ async def test_looking_at_events_reads_few_pages_of_attempts_once_their_index_kn
 
 async def test_the_state_of_an_event_reads_its_attempts_once(postroom: Postroom) -> None:
     (event,) = await put(postroom, "fresh")
-    plan = await postroom.rows(f"explain (analyze, costs off, timing off, summary off) select * from outbox.states(array[{event}::bigint])")
+    plan = await plans(postroom, f"select * from outbox.states(array[{event}::bigint])")
     scan = re.compile(r"(Seq|Heap|Index|Only) Scan (using \S+ )?on attempts_\d+ ")
-    lines = [row["QUERY PLAN"] for row in plan]
-    reads = [line for line in lines if scan.search(line) and "never executed" not in line]
+    reads = [line for line in plan.splitlines() if scan.search(line) and "never executed" not in line]
     assert len(reads) == 1, reads
 
 
