@@ -77,6 +77,18 @@ async def users(pool: Connection | Pool) -> dict[str, Any] | None:
     }
 
 
+async def late(pool: Connection | Pool) -> Counter[Light]:
+    """How many syncs need a person, those of each user counted: red; yellow, or green with a brake that asks."""
+    found = await syncs.every(pool)
+    of, told = await _schedules(pool, found), Counter[Light]()
+    for row in found:
+        colour = _colour(row, _expected(row, of.get(row["name"], [])))
+        told[Light.YELLOW if colour is Light.GREEN and row["brake_id"] is not None else colour] += 1
+    grouped = await users(pool)
+    told.update({Light(colour): number for colour, number in grouped["lights"].items()} if grouped else {})
+    return told
+
+
 async def page(pool: Connection | Pool, *, after: str, limit: int, users: bool, owner: str | None) -> list[dict[str, Any]]:
     """The next of them behind the name `after`; `users`: also those that there is one of for each user; `owner`: only this account's."""
     return await _told(pool, await syncs.page(pool, after=after, limit=limit, users=users, owner=owner))
@@ -92,12 +104,18 @@ async def page_of_users(
 
 
 async def _told(pool: Connection | Pool, found: list[Record]) -> list[dict[str, Any]]:
-    of: dict[str, list[Record]] = {}
-    for row in await schedules.of(pool, *(row["name"] for row in found)):
-        of.setdefault(row["sync"], []).append(row)
+    of = await _schedules(pool, found)
     undone = [row["current_id"] for row in found if row["current_id"] is not None]
     current = {row["id"]: run(row) for row in await runs.some(pool, undone)}
     return [_sync(row, of.get(row["name"], []), current.get(row["current_id"])) for row in found]
+
+
+async def _schedules(pool: Connection | Pool, found: list[Record]) -> dict[str, list[Record]]:
+    """By the sync's name."""
+    of: dict[str, list[Record]] = {}
+    for row in await schedules.of(pool, *(row["name"] for row in found)):
+        of.setdefault(row["sync"], []).append(row)
+    return of
 
 
 async def one(pool: Connection | Pool, name: str) -> dict[str, Any] | None:
@@ -142,18 +160,14 @@ def record(row: Record) -> dict[str, Any]:
 
 def _sync(row: Record, entries: list[Record], current: Mapping[str, Any] | None) -> dict[str, Any]:
     listed = [_schedule(entry) for entry in entries]
-    off = row["off"] or (CONSENT_LOST if row["consent_lost"] else None)
-    expected = [] if off or row["paused_at"] else [rule for entry in entries if entry["is_on"] and (rule := _rule(entry)) is not None]
-    colour = light(expected, last_success_at=row["ok_at"], expected_since=row["expected_since"], now=row["now"])
-    if row["paused_by"] == syncs.BY_ITSELF and off is None:
-        colour = Light.RED  # nobody wanted that, and it does not go on without a person
+    expected = _expected(row, entries)
     due = [] if not expected else sorted(entry["next"][0]["utc"] for entry in listed if entry["on"] and entry["next"])
     return {
         "name": row["name"],
         "destination": row["destination"],
         "types": list(row["types"]),
-        "off": off,
-        "light": colour.value,
+        "off": _off(row),
+        "light": _colour(row, expected).value,
         "watermark": iso(row["watermark"]),
         "paused_at": iso(row["paused_at"]),
         "paused_by": row["paused_by"],
@@ -166,6 +180,24 @@ def _sync(row: Record, entries: list[Record], current: Mapping[str, Any] | None)
         "schedules": listed,
         "current": current,
     }
+
+
+def _off(row: Record) -> str | None:
+    """Why it cannot run."""
+    return row["off"] or (CONSENT_LOST if row["consent_lost"] else None)
+
+
+def _expected(row: Record, entries: Sequence[Record]) -> list[Cadence]:
+    """The rules by which it is due."""
+    if _off(row) or row["paused_at"]:
+        return []
+    return [rule for entry in entries if entry["is_on"] and (rule := _rule(entry)) is not None]
+
+
+def _colour(row: Record, expected: Sequence[Cadence]) -> Light:
+    if row["paused_by"] == syncs.BY_ITSELF and _off(row) is None:
+        return Light.RED  # nobody wanted that, and it does not go on without a person
+    return light(expected, last_success_at=row["ok_at"], expected_since=row["expected_since"], now=row["now"])
 
 
 def _end(row: Record, which: str) -> dict[str, Any] | None:

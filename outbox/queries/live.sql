@@ -21,3 +21,14 @@ select id, state, phase, progress, total, errors from outbox.runs where ended_at
 select p.id, p.state, p.portion, p.turn, p.allowed,
        (select count(*)::int from outbox.plan_events e where e.plan_id = p.id and e.ended is not null) ended
 from outbox.plans p where p.id = any ($1::bigint[])
+
+-- name: dead
+-- read only: what changes with a list of dead letters: how many there are, when the last died, the newest note, the newest plans.
+select count(*)::int dead, max(died_at)::text last_at, (select max(at)::text from outbox.notes) noted_at,
+       (select string_agg(p.id || p.state, ' ' order by p.id) from (select id, state from outbox.plans order by id desc limit 5) p) plans
+from outbox.dead
+
+-- name: lanes
+-- read only: what changes with a list of held lanes: how many there are, to 20,000, and one number made of their heads.
+select count(*)::int held, coalesce(bit_xor(hashint8(event_id) # attempt # timestamp_hash(due_at at time zone 'UTC')), 0) heads
+from (select event_id, attempt, due_at from outbox.busy where owner is null and lane <> event_id limit 20000) b

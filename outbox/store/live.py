@@ -34,3 +34,17 @@ async def under_way(connection: Connection | Pool) -> list[Record]:
 async def plans(connection: Connection | Pool, ids: Sequence[int]) -> list[Record]:
     """How far these plans are."""
     return await db.fetch(connection, Q["plans"], list(ids))
+
+
+async def dead(connection: Connection | Pool) -> Record:
+    """What changes with a list of dead letters."""
+    row = await db.fetchrow(connection, Q["dead"])
+    assert row is not None
+    return row
+
+
+async def lanes(connection: Connection | Pool) -> Record:
+    """What changes with a list of held lanes."""
+    row = await db.fetchrow(connection, Q["lanes"])
+    assert row is not None
+    return row

@@ -5,10 +5,18 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
+from outbox import sync_facts
 from outbox.db import Pool
+from outbox.light import Light
 from outbox.store import console
 
 LASTS_S: Final = 2.0
+
+
+async def counts(pool: Pool) -> dict[str, int]:
+    """Groups of dead letters, lanes and connections that need a person, and syncs, by the light that says so."""
+    late = await sync_facts.late(pool)
+    return {**await console.attention(pool), "red": late[Light.RED], "yellow": late[Light.YELLOW]}
 
 
 class Attention:
@@ -19,10 +27,10 @@ class Attention:
         self._read_at, self._counts = float("-inf"), dict[str, int]()
 
     async def now(self, pool: Pool) -> Mapping[str, int]:
-        """Groups of dead letters, lanes and connections that need a person."""
+        """As counts()."""
         async with self._lock:
             if time.monotonic() - self._read_at >= LASTS_S:
-                self._counts, self._read_at = await console.attention(pool), time.monotonic()
+                self._counts, self._read_at = await counts(pool), time.monotonic()
             return self._counts
 
     def forget(self) -> None:

@@ -34,7 +34,7 @@ from receiver.console.light_door import LightDoor
 from receiver.console.live import Live
 from receiver.console.live_door import LiveDoor
 from receiver.console.origin import foreign
-from receiver.console.page import Act, Done, Download, Form, Look, Page, Pages, Panel, Refused, Visit, no_such
+from receiver.console.page import Act, Done, Download, Form, Look, Page, Pages, Panel, Refused, Tab, Visit, no_such
 from receiver.console.render import HEADERS, Renderer
 from receiver.console.sign_in_door import SignInDoor
 from receiver.console.signin import Session, SignIn
@@ -49,9 +49,9 @@ HEARD = "x-postroom-live"  # a page that fetches its own parts anew: no person d
 
 
 class Console:
-    """The console of one receiver. `site` are its pages, `tabs` (name, words, path, key, whether it has a badge) its navigation."""
+    """The console of one receiver. `site` are its pages, `tabs` its navigation."""
 
-    def __init__(self, settings: ReceiverSettings, site: tuple[Pages, ...], tabs: tuple[tuple[str, str, str, str, bool], ...]) -> None:
+    def __init__(self, settings: ReceiverSettings, site: tuple[Pages, ...], tabs: tuple[Tab, ...]) -> None:
         self._site, self._tabs = site, tabs
         self._name = settings.installation
         self._assets = Assets()
@@ -231,7 +231,7 @@ class Console:
         return panel.value or {}
 
     def _frame(self, visit: Visit, attention: Mapping[str, int], *, tab: str | None) -> dict[str, Any]:
-        tabs = [(name, said, path, attention.get(name, 0) if is_counted else None) for name, said, path, _, is_counted in self._tabs]
+        needs = {count: attention.get(count, 0) for tab in self._tabs for count in tab.badges}
         return {
             "installation": self._name,
             "visit": visit,
@@ -239,9 +239,10 @@ class Console:
             "now": visit.now,
             "theme": visit.theme,
             "dense": visit.dense,
-            "tabs": tabs,
+            "tabs": self._tabs,
             "tab": tab,
-            "keys": [(key, said, path) for _, said, path, key, _ in self._tabs],
+            "needs": needs,
+            "needed": sum(needs.values()),
         }
 
     def _bare(self, request: Request) -> dict[str, Any]:
@@ -253,9 +254,10 @@ class Console:
             "now": None,
             "theme": theme_of(request),
             "dense": is_dense(request),
-            "tabs": [],
+            "tabs": (),
             "tab": None,
-            "keys": [],
+            "needs": {},
+            "needed": 0,
         }
 
     def _guarded(self, inner: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:

@@ -177,6 +177,20 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class Tab:
+    """An entry of the navigation; `key` leads there behind `g`.
+
+    `badges`: the counts of receiver.console.attention that stand beside it while they are not zero, as a number (None) or as a light.
+    """
+
+    name: str
+    said: str
+    path: str
+    key: str
+    badges: Mapping[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Act:
     """Something to do. Its form acts once; NotNow becomes a notice that nothing was changed."""
 

@@ -1,9 +1,6 @@
-"""Which pages there are. A new page: its module's SITE in `PAGES`, and an entry in `TABS` if it is one of the navigation.
+"""Which pages there are. A new page: its module's SITE in `PAGES`, and an entry in `TABS` if it is one of the navigation."""
 
-TABS: name, words, path, the key behind `g`, and whether the count of that name in outbox.store.console.attention() is its badge.
-"""
-
-from receiver.console.page import Pages
+from receiver.console.page import Pages, Tab
 from receiver.console.pages import (
     again,
     audit,
@@ -34,12 +31,12 @@ PAGES: tuple[Pages, ...] = (
     audit.SITE,
 )
 
-TABS: tuple[tuple[str, str, str, str, bool], ...] = (
-    ("overview", "Overview", "/console/", "o", False),
-    ("events", "Events", "/console/events", "e", False),
-    ("dead", "Dead letters", "/console/dead", "d", True),
-    ("lanes", "Lanes", "/console/lanes", "l", True),
-    ("syncs", "Syncs", "/console/syncs", "s", False),
-    ("connections", "Connections", "/console/connections", "c", True),
-    ("audit", "Audit", "/console/audit", "a", False),
+TABS: tuple[Tab, ...] = (
+    Tab("overview", "Overview", "/console/", "o"),
+    Tab("events", "Events", "/console/events", "e"),
+    Tab("dead", "Dead letters", "/console/dead", "d", {"dead": None}),
+    Tab("lanes", "Lanes", "/console/lanes", "l", {"lanes": None}),
+    Tab("syncs", "Syncs", "/console/syncs", "s", {"red": "red", "yellow": "yellow"}),
+    Tab("connections", "Connections", "/console/connections", "c", {"connections": None}),
+    Tab("audit", "Audit", "/console/audit", "a"),
 )

@@ -4,12 +4,11 @@ A value holds numbers and states, as they are shown; never a payload, a key or a
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from outbox import sync_facts
 from outbox.db import Pool, Record
-from outbox.store import console, events, live, workers
-from receiver.console import words
+from outbox.store import events, live, workers
+from receiver.console import attention, words
 from receiver.console.live import Read, Value
 
 
@@ -21,7 +20,7 @@ async def _totals(pool: Pool, _: Sequence[int]) -> Mapping[str, Value]:
 
 async def _needs(pool: Pool, _: Sequence[int]) -> Mapping[str, Value]:
     """What needs a person, and which dispatchers live."""
-    return {"needs": {**await console.attention(pool), "workers": [row["name"] for row in await workers.alive(pool)]}}
+    return {"needs": {**await attention.counts(pool), "workers": [row["name"] for row in await workers.alive(pool)]}}
 
 
 async def _newest(pool: Pool, _: Sequence[int]) -> Mapping[str, Value]:
@@ -32,6 +31,16 @@ async def _newest(pool: Pool, _: Sequence[int]) -> Mapping[str, Value]:
 async def _minute(pool: Pool, _: Sequence[int]) -> Mapping[str, Value]:
     """The minute, for charts."""
     return {"minute": {"at": f"{(await live.newest(pool))['now']:%H:%M}"}}
+
+
+async def _dead(pool: Pool, _: Sequence[int]) -> Mapping[str, Value]:
+    """The dead letters, their notes and the newest plans."""
+    return {"dead": _told(await live.dead(pool))}
+
+
+async def _lanes(pool: Pool, _: Sequence[int]) -> Mapping[str, Value]:
+    """The lanes that are held."""
+    return {"lanes": _told(await live.lanes(pool))}
 
 
 async def _lights(pool: Pool, _: Sequence[int]) -> Mapping[str, Value]:
@@ -55,11 +64,11 @@ async def _plans(pool: Pool, ids: Sequence[int]) -> Mapping[str, Value]:
 
 
 def _by_id(word: str, rows: list[Record]) -> dict[str, Value]:
-    return {f"{word}-{row['id']}": {name: _plain(value) for name, value in row.items()} for row in rows}
+    return {f"{word}-{row['id']}": _told(row) for row in rows}
 
 
-def _plain(value: Any) -> Any:
-    return value if isinstance(value, int | str | None) else str(value)
+def _told(row: Record) -> Value:
+    return {name: value if isinstance(value, int | str | None) else str(value) for name, value in row.items()}
 
 
 TOPICS: Mapping[str, Read] = {
@@ -68,6 +77,8 @@ TOPICS: Mapping[str, Read] = {
     "newest": _newest,
     "minute": _minute,
     "lights": _lights,
+    "dead": _dead,
+    "lanes": _lanes,
     "event-": _events,
     "run-": _runs,
     "plan-": _plans,

@@ -1,16 +1,11 @@
 """Every page of the console in a real browser: without complaints, for each role, on a phone, by keyboard."""
 
 import re
-from contextlib import AsyncExitStack
-from dataclasses import replace
-from urllib.parse import urlsplit
 
 import pytest
 
-from receiver.console import live
 from tests.console.conftest import DESKTOP_PX, PHONE_PX, Served, sign_in
 from tests.console.invented import HELD_LANE, OTHER_LANE, RUNNING, SWEEPING
-from tests.console.serving import serving
 from tests.receiver.running import OPERATOR_TOKEN, VIEWER_TOKEN
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -18,10 +13,6 @@ WIDER = """(most) => document.documentElement.scrollWidth <= most ? [] :
   ["too wide", ...[...document.querySelectorAll("body *")].filter((e) => e.getBoundingClientRect().right > most).map((e) => e.outerHTML)]"""
 
 
-HIDE = """(hidden) => {
-  Object.defineProperty(document, "hidden", { get: () => hidden, configurable: true });
-  document.dispatchEvent(new Event("visibilitychange"));
-}"""
 TOUCHED = """() => {
   const bar = document.querySelector(".foremost button").getBoundingClientRect(), time = document.querySelector("time[data-ago]");
   time.focus();
@@ -231,105 +222,6 @@ async def test_a_form_of_another_place_changes_nothing(served: Served) -> None:
         tab.expected("403")
     assert await served.postroom.value("select count(*) from outbox.destinations where name = 'crm' and state = 'paused'") == 0
     assert await reason_of(served, "refused") == "the form came from another place"
-
-
-async def test_the_counts_of_the_navigation_and_of_the_states_are_live(served: Served) -> None:
-    letters = await served.postroom.value("select count(*) from outbox.dead")
-    event_id = await served.postroom.value("select outbox.stage('live.counted', '{}')")
-
-    async def becomes(*statements: str) -> None:
-        for statement in statements:
-            await served.postroom.pool.execute(statement, event_id)
-
-    async with served.tab() as tab:
-        await tab.open("events")
-        before = [int(number) for number in re.findall(r"\((\d+) need you\)", str(await tab.page.text_content("nav")))]
-        assert await tab.page.title() == f"({sum(before)}) Events · Postroom"
-        await becomes(
-            "delete from outbox.pending where event_id = $1",
-            """insert into outbox.dead (event_id, lane, urgency, attempt, fingerprint, reason)
-               values ($1, outbox.lane_of(null, $1), 0, 1, 'alone', 'it is a test')""",
-        )
-        await tab.page.locator(".views a", has_text=f"Dead {letters + 1}").wait_for()
-        await tab.page.locator("nav a", has_text=f"Dead letters ({before[0] + 1} need you)").wait_for()
-        assert await tab.page.title() == f"({sum(before) + 1}) Events · Postroom"
-        badge = tab.page.locator("nav a[href='/console/lanes'] .badge")
-        assert await badge.is_hidden()
-        await becomes(
-            "delete from outbox.dead where event_id = $1",
-            "update outbox.events set staged_at = now() - interval '1 hour' where id = $1",
-            """insert into outbox.busy (lane, event_id, urgency, due_at, why)
-               values (outbox.lane_of(null, $1), $1, 0, now() + interval '1 hour', 'it failed')""",
-        )
-        await badge.wait_for()
-        await becomes("delete from outbox.busy where event_id = $1", "delete from outbox.events where id = $1")
-        await badge.wait_for(state="hidden")
-        await tab.page.locator(".views a", has_text=f"Dead {letters}").wait_for()
-
-
-async def test_a_list_says_what_is_newer_by_itself_and_the_switch_stops_it(served: Served) -> None:
-    stage = "select outbox.stage('live.tried', '{}', key => $1)"
-    async with served.tab() as tab:
-        await tab.open("events?kind=live.tried")
-        await tab.said("Live")
-        await served.postroom.value(stage, "first")
-        await tab.said("1 newer.")
-        await tab.page.get_by_role("link", name="Show", exact=True).click()
-        await tab.page.locator("tr[data-row]", has_text="live.tried").wait_for()
-        await tab.page.keyboard.press(".")
-        await tab.said("Paused")
-        await served.postroom.value(stage, "second")
-        await tab.page.keyboard.press(".")
-        await tab.said("1 newer.")
-
-
-async def test_a_page_says_that_its_server_is_gone_and_catches_up_with_the_next_one(
-    served: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(live, "RETRY_MS", (100, 100))
-    async with AsyncExitStack() as stack:
-        first = await stack.enter_async_context(AsyncExitStack())
-        url, _ = await first.enter_async_context(serving(served.postroom.dsn))
-        tab = await stack.enter_async_context(replace(served, url=url).tab())
-        await tab.open("events?kind=live.missed")
-        await tab.said("Live")
-        await first.aclose()
-        await tab.said("Reconnecting")
-        await served.postroom.value("select outbox.stage('live.missed', '{}')")
-        await stack.enter_async_context(serving(served.postroom.dsn, at=urlsplit(url).port or 0))
-        await tab.said("1 newer.")
-        await tab.said("Live")
-        await tab.page.goto("about:blank")
-        tab.complaints = [text for text in tab.complaints if "net::ERR" not in text and "503" not in text]  # whichever it met, if any
-
-
-async def test_what_was_not_confirmed_for_a_while_is_grey_and_says_of_when_it_is(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "BEAT_S", 3600.0)  # the line is silent
-    async with served.tab() as tab:
-        await tab.page.clock.install()
-        await tab.open("events?kind=live.silent")
-        await tab.said("Live")
-        await tab.page.clock.fast_forward(13_000)
-        await tab.said("Reconnecting, as of")
-        await tab.page.locator("body.stale").wait_for()
-        await served.postroom.value("select outbox.stage('live.silent', '{}')")
-        await tab.said("1 newer.")
-        await tab.page.locator("body:not(.stale)").wait_for()
-
-
-async def test_a_hidden_tab_asks_for_nothing_and_catches_up_when_it_is_shown(served: Served) -> None:
-    async with served.tab() as hidden, served.tab() as witness:
-        for tab in (hidden, witness):
-            await tab.open("events?kind=live.unseen")
-            await tab.said("Live")
-        await hidden.page.evaluate(HIDE, True)
-        asked: list[str] = []
-        hidden.page.on("request", lambda request: asked.append(request.url))
-        await served.postroom.value("select outbox.stage('live.unseen', '{}')")
-        await witness.said("1 newer.")
-        assert asked == []
-        await hidden.page.evaluate(HIDE, False)
-        await hidden.said("1 newer.")
 
 
 async def test_a_viewer_who_sends_a_form_all_the_same_is_refused(served: Served) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from outbox.errors import NotNow
 from outbox.store import audit
 from outbox.testing import Postroom
+from receiver import console
 from receiver.config import Role
 from receiver.console.frame import Console
 from receiver.console.page import Act, Done, Form, Page, Pages, Visit
@@ -20,7 +22,7 @@ from tests.receiver.running import settings
 def test_every_tab_and_template_is_there() -> None:
     console = Console(settings(), PAGES, TABS)
     paths = {page.path for part in PAGES for page in part.pages}
-    assert {path for _, _, path, _, _ in TABS} <= paths
+    assert {tab.path for tab in TABS} <= paths
     for part in PAGES:
         for page in part.pages:
             console._render._jinja.get_template(page.template)
@@ -61,6 +63,11 @@ async def test_static_files_are_kept_for_ever_and_nothing_else_is_served(postroo
             assert "immutable" in answer.headers["cache-control"]
         for url in ("console.css", "../page.py", "console-000000000000.css"):
             assert (await visitor.get(f"/console/static/{url}")).status_code == 404
+
+
+def test_the_whole_script_stays_under_12_kb() -> None:
+    scripts = Path(console.__file__).with_name("static").glob("*.js")
+    assert sum(script.stat().st_size for script in scripts) < 12 * 1024
 
 
 @pytest.mark.parametrize(

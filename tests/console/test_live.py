@@ -67,7 +67,7 @@ async def test_an_event_a_run_and_a_plan_are_told_by_their_ids(postroom: Postroo
     assert values[f"event-{event}"]["mark"] == "ready"
     assert values["totals"]["pending"] == "1"
     assert values["event-99"] == values["run-7"] == values["plan-7"] == {}
-    assert values["needs"] == {"dead": 0, "lanes": 0, "connections": 0, "workers": []}
+    assert values["needs"] == {"dead": 0, "lanes": 0, "connections": 0, "red": 0, "yellow": 0, "workers": []}
     json.dumps(values)
 
 

@@ -27,7 +27,9 @@ ENGINE = {
 PEOPLE = {
     "events.counts": ("", ""),
     "events.undone": ("bigint, int", "null, 50"),
-    "busy.blocked": ("bigint, int, bool", "0, 50, true"),
+    "busy.blocked": ("bigint, int, bool, bigint, bool", "0, 50, true, null, null"),
+    "live.lanes": ("", ""),
+    "live.dead": ("", ""),
     "events.one": ("bigint", "{event}"),
     "events.timeline": ("bigint", "{event}"),
     "search.fitting": (

@@ -1,20 +1,19 @@
 """Lanes: which are held, by what and since when; one lane's events; and what can be done with its head."""
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 from urllib.parse import quote
 
 from outbox import operators
 from outbox.db import Record
-from outbox.store import acts, destinations, events, find, lanes, minutes, routes, search
+from outbox.store import acts, destinations, events, find, lanes, routes, search
 from outbox.store.search import Found, Wanted
 from receiver.console.page import Act, Done, Form, Page, Pages, Visit, no_such
 from receiver.console.pages.event import in_ghl
 
 PATH = "/console/lanes"
-DAY_S = 86_400.0
 MOST_LANES = 50  # a page; what holds each is looked up
 RUNS_LONG_S = 60.0
 
@@ -39,14 +38,12 @@ async def read(visit: Visit) -> Mapping[str, Any]:
     """Lanes that are not free, the longest held first."""
     query = visit.query
     which, marks = query.choice("show", Which) or Which.HELD, query.choices("why", Mark)
+    which = Which.ALL if Mark.RUNNING in marks else which
     kinds, over_m, above = query.many("kind"), query.whole("over", low=1, high=100_000), query.whole("after") or 0
-    reading = lanes.blocked(visit.pool, above=above, limit=MOST_LANES + 1, waiting_only=which is Which.HELD)
-    found = await visit.panel("lanes", reading)
-    latest = visit.now - timedelta(minutes=over_m) if over_m else None
+    found = await visit.panel("lanes", _find(visit, marks, above=above, over_m=over_m, waiting_only=which is Which.HELD))
     looked = (found.value or [])[:MOST_LANES]
-    rows = [row for row in looked if _fits(row, marks, kinds, latest)]
+    rows = [row for row in looked if (not marks or row["mark"] in marks) and (not kinds or row["kind"] in kinds)]
     standing = await visit.panel("the destinations", destinations.every(visit.pool))
-    busy = None if looked or found.problem else await visit.panel("the last day", minutes.accepted(visit.pool, within_s=DAY_S))
     return {
         "found": found,
         "rows": sorted(rows, key=lambda row: row["since"]),
@@ -57,10 +54,10 @@ async def read(visit: Visit) -> Mapping[str, Any]:
         "standing": standing,
         "kinds": kinds,
         "known": sorted(await routes.every(visit.pool)),
-        "accepted": None if busy is None else busy.value,
         "runs_long_s": RUNS_LONG_S,
         "destination_of": _destination,
         "which": which,
+        "topics": "lanes" if which is Which.HELD else "lanes totals",
         "marks": list(Mark),
         "chosen": marks,
         "over": over_m,
@@ -69,13 +66,22 @@ async def read(visit: Visit) -> Mapping[str, Any]:
     }
 
 
+async def _find(visit: Visit, marks: list[Mark], *, above: int, over_m: int | None, waiting_only: bool) -> list[Record]:
+    """One more than a page has: of these marks, as far as a statement can tell them apart, with heads accepted so long ago."""
+    are_held = {mark is Mark.HELD for mark in marks}
+    return await lanes.blocked(
+        visit.pool,
+        above=above,
+        limit=MOST_LANES + 1,
+        waiting_only=waiting_only,
+        before=await search.id_at(visit.pool, visit.now - timedelta(minutes=over_m)) if over_m else None,
+        for_destination=are_held.pop() if len(are_held) == 1 else None,
+    )
+
+
 def _destination(why: str) -> str | None:
     """The destination that a lane is held for."""
     return why.removeprefix(lanes.HELD) if why.startswith(lanes.HELD) else None
-
-
-def _fits(row: Record, marks: list[Mark], kinds: list[str], latest: datetime | None) -> bool:
-    return (not marks or row["mark"] in marks) and (not kinds or row["kind"] in kinds) and (latest is None or row["since"] <= latest)
 
 
 def path_of(lane: str) -> str:

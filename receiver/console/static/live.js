@@ -1,162 +1,163 @@
-// Live updates. A page takes part by attributes (docs/console.md):
-//   data-live-text="totals.dead"       the element's text is that field of the topic
-//   data-live="event-7"  with an id    when the topic changes, the element is replaced by its new self, fetched from the page's own URL
-//   data-live-from="/console/…"        … or from there
-// Nothing moves under a hand: while rows are ticked, a dialog is open, a form is on its way, text is selected or a key is held, what came waits.
-"use strict";
+// Live updates; docs/console.md says how a page takes part. Nothing moves under a hand: while rows are ticked, a dialog is open,
+// a form is on its way, text is selected, a key or the pointer is down, what came waits.
+const FETCH_EVERY_MS = 2000, STALE_MS = 12000, POLL_MS = 15000;
+const texts = () => all("[data-live-text]"), regions = () => all("[data-live]");
+const topicsOf = (region) => region.dataset.live.split(" ");
+const placeOf = (region) => region.dataset.liveFrom || location.pathname + location.search;
+const topics = [...new Set([...texts().map((each) => each.dataset.liveText.split(".")[0]), ...regions().flatMap(topicsOf)])];
+const button = one("[data-live-switch]");
+const plain = { createHTML: (text) => text }, html = window.trustedTypes?.createPolicy("postroom", plain) || plain;
+const values = {}, changed = new Set();
+let source, timer, wait = 3000, heard = performance.now(), held = false, fetching = false;
 
-(() => {
-  const texts = () => [...document.querySelectorAll("[data-live-text]")];
-  const regions = () => [...document.querySelectorAll("[data-live]")];
-  const topics = [...new Set([...texts().map((one) => one.dataset.liveText.split(".")[0]), ...regions().flatMap((one) => one.dataset.live.split(" "))])];
-  const button = document.querySelector("[data-live-switch]");
-  if (!topics.length || !button || !window.EventSource) return;
+const off = () => kept("live", "off");
+const inHand = () => held || one("[data-tick]:checked, dialog[open], form[data-sent]") || !getSelection().isCollapsed;
 
-  const FETCH_EVERY_MS = 2000, STALE_MS = 12000, POLL_MS = 15000;
-  const asked = `topics=${encodeURIComponent(topics.join(","))}`;
-  const html = window.trustedTypes ? trustedTypes.createPolicy("postroom", { createHTML: (text) => text }) : { createHTML: (text) => text };
-  let source = null, timer = 0, wait = 3000, heard = performance.now(), heardAt = new Date(), held = 0, fetching = false, pointer = false;
-  const values = new Map(), changed = new Set();
+function show(said) {
+  button.hidden = false;
+  button.textContent = said;
+  button.dataset.state = said.toLowerCase();
+  button.setAttribute("aria-pressed", !off());
+}
 
-  const off = () => { try { return sessionStorage.getItem("live") === "off"; } catch { return false; } };
-  const inHand = () => held > 0 || pointer || document.querySelector("[data-tick]:checked, dialog[open], form[data-sent]") || !getSelection().isCollapsed;
-  const show = (word, more) => {
-    button.hidden = false;
-    button.textContent = more ? `${word}, ${more}` : word;
-    button.dataset.state = word.toLowerCase();
-    button.setAttribute("aria-pressed", String(!off()));
-  };
+function tell(topic, value) {
+  if (JSON.stringify(values[topic]) === JSON.stringify(value)) return;
+  values[topic] = value;
+  changed.add(topic);
+  apply();
+}
 
-  function tell(topic, value) {
-    const body = JSON.stringify(value);
-    if (values.get(topic)?.body === body) return;
-    values.set(topic, { body, value });
-    changed.add(topic);
-    apply();
+function apply() {
+  if (off() || !changed.size || document.hidden) return;
+  if (inHand()) { show("Paused, in use"); return; }
+  for (const text of texts()) {
+    const [topic, field] = text.dataset.liveText.split(".");
+    if (changed.has(topic) && field in values[topic]) text.textContent = values[topic][field];
   }
+  if (changed.has("needs")) count();
+  const due = regions().filter((region) => topicsOf(region).some((topic) => changed.has(topic)));
+  if (due.length && fetching) return;
+  changed.clear();
+  if (due.length) renew(due);
+}
 
-  function apply() {
-    if (off() || !changed.size || document.hidden) return;
-    if (inHand()) { show("Paused", "in use"); return; }
-    for (const one of texts()) {
-      const [topic, field] = one.dataset.liveText.split(".");
-      const said = values.get(topic)?.value[field];
-      if (said !== undefined && changed.has(topic) && one.textContent !== String(said)) one.textContent = said;
+// Badges of the navigation are absent at zero; their sum stands in the title.
+function count() {
+  let sum = 0;
+  for (const badge of all("[data-live-badge]")) {
+    const number = +badge.querySelector("[data-live-text]").textContent;
+    badge.hidden = !number;
+    sum += number;
+  }
+  document.title = (sum ? `(${sum}) ` : "") + document.title.replace(/^\(\d+\) /, "");
+}
+
+// Each place is fetched once for all its regions, at most every two seconds.
+async function renew(due) {
+  fetching = true;
+  try {
+    for (const place of new Set(due.map(placeOf))) {
+      const answer = await fetch(place, { headers: { "x-postroom-live": "1" }, redirect: "manual" });
+      if (answer.status === 404) location.reload(); // what the page was about is gone
+      if (!answer.ok) { await check(); break; }
+      const fresh = new DOMParser().parseFromString(html.createHTML(await answer.text()), "text/html");
+      for (const old of due) if (placeOf(old) === place) swap(old, fresh.getElementById(old.id));
     }
-    if (changed.has("needs")) count();
-    const due = regions().filter((one) => one.dataset.live.split(" ").some((topic) => changed.has(topic)));
-    if (!due.length) changed.clear();
-    else if (!fetching) { changed.clear(); renew(due); }
-  }
+  } catch { /* the stream will say that the server is away */ }
+  setTimeout(() => { fetching = false; apply(); }, FETCH_EVERY_MS);
+}
 
-  // Badges of the navigation are absent at zero; their sum stands in the title.
-  function count() {
-    let sum = 0;
-    for (const badge of document.querySelectorAll("[data-live-badge]")) {
-      const number = Number(badge.firstElementChild.textContent);
-      badge.hidden = !number;
-      sum += number;
+function swap(old, fresh) {
+  if (!fresh || old.contains(document.activeElement?.closest("input, select, textarea"))) return;
+  if (inHand()) { for (const topic of topicsOf(old)) changed.add(topic); return; }
+  const rows = all("[data-row]", old);
+  if (!rows.length || !("liveRows" in old.dataset)) { replace(old, fresh); return; }
+  const now = new Map(all("[data-row]", fresh).map((row) => [row.id, row]));
+  for (const row of rows) {
+    const next = now.get(row.id);
+    row.classList.toggle("gone", !next);
+    if (next) replace(row, next);
+    now.delete(row.id);
+  }
+  const moved = one("[data-live-moved]"), gone = all(".gone", old).length;
+  const said = [now.size && `${now.size} newer`, gone && `${gone} gone`].filter(Boolean).join(", ");
+  moved.hidden = !said;
+  moved.firstElementChild.textContent = said;
+}
+
+// What is open stays open, and the focus stays where it is.
+function replace(old, fresh) {
+  const parts = "a[href], button, time, summary, [tabindex]", had = all(parts, old).indexOf(document.activeElement);
+  const open = all("details", old).map((each) => each.open);
+  all("details", fresh).forEach((each, at) => { each.open = open[at] ?? each.open; });
+  fresh.classList.toggle("here", old.classList.contains("here"));
+  old.replaceWith(fresh);
+  all(parts, fresh)[had]?.focus({ preventScroll: true });
+}
+
+function begin() {
+  end();
+  if (document.hidden) return;
+  if (off()) { show("Paused"); return; }
+  source = new EventSource(`/console/live?topics=${topics}`);
+  source.onopen = () => { wait = 3000; };
+  source.onerror = () => { if (source?.readyState === EventSource.CLOSED) check(); else show("Reconnecting"); };
+  source.addEventListener("beat", (event) => { if (JSON.parse(event.data).fresh) fresh(); });
+  for (const topic of topics) source.addEventListener(topic, (event) => { fresh(); tell(topic, JSON.parse(event.data)); });
+}
+
+function end() {
+  clearTimeout(timer);
+  source?.close();
+  source = null;
+}
+
+function fresh() {
+  heard = performance.now();
+  document.body.classList.remove("stale");
+  if (changed.size && inHand()) show("Paused, in use"); else show("Live");
+}
+
+// The browser gives up for good on some answers: ask why, and come again later; without room for a stream, ask again and again.
+async function check() {
+  end();
+  let next = begin, after = wait * (0.75 + Math.random() / 2);
+  try {
+    const answer = await fetch(`/console/live/check?topics=${topics}`);
+    if (answer.status === 401) {
+      show("Signed out");
+      one("[data-sign-in]").hidden = false;
+      return;
     }
-    document.title = (sum ? `(${sum}) ` : "") + document.title.replace(/^\(\d+\) /, "");
-  }
+    if (answer.ok) {
+      const said = await answer.json();
+      fresh();
+      for (const topic of topics) tell(topic, said.topics[topic]);
+      if (!said.has_room) { next = check; after = POLL_MS; }
+    } else show("Reconnecting");
+  } catch { show(navigator.onLine ? "Reconnecting" : "Offline"); }
+  wait = Math.min(30000, wait * 2);
+  if (!document.hidden && !off()) timer = setTimeout(next, after);
+}
 
-  // Each place is fetched once for all regions that come from it, and not more often than every two seconds.
-  async function renew(due) {
-    fetching = true;
-    try {
-      for (const from of new Set(due.map((one) => one.dataset.liveFrom || location.pathname + location.search))) {
-        const answer = await fetch(from, { headers: { "x-postroom-live": "1" }, credentials: "same-origin", redirect: "manual" });
-        if (!answer.ok) { await check(); break; }
-        const fresh = new DOMParser().parseFromString(html.createHTML(await answer.text()), "text/html");
-        for (const old of due) if ((old.dataset.liveFrom || location.pathname + location.search) === from) swap(old, fresh.getElementById(old.id));
-      }
-    } catch { /* the stream will say that the server is away */ }
-    setTimeout(() => { fetching = false; apply(); }, FETCH_EVERY_MS);
-  }
-
-  function swap(old, fresh) {
-    if (!fresh || !old.isConnected || old.contains(document.activeElement?.closest("input, select, textarea"))) return;
-    if (inHand()) { for (const topic of old.dataset.live.split(" ")) changed.add(topic); return; }
-    const parts = (root, what) => [...root.querySelectorAll(what)];
-    const focus = "a[href], button, time, summary, [tabindex]", had = parts(old, focus).indexOf(document.activeElement);
-    const open = parts(old, "details").map((one) => one.open);
-    parts(fresh, "details").forEach((one, at) => { if (at < open.length) one.open = open[at]; });
-    const now = document.importNode(fresh, true);
-    old.replaceWith(now);
-    if (had >= 0) parts(now, focus)[had]?.focus({ preventScroll: true });
-    now.dispatchEvent(new CustomEvent("postroom:renewed", { bubbles: true }));
-  }
-
-  function open() {
-    close();
-    if (document.hidden) return;
-    if (off()) { show("Paused"); return; }
-    source = new EventSource(`/console/live?${asked}`);
-    source.onopen = () => { wait = 3000; };
-    source.onerror = () => { if (source?.readyState === EventSource.CLOSED) check(); else show("Reconnecting"); };
-    source.addEventListener("beat", (event) => { if (JSON.parse(event.data).fresh) fresh(); });
-    for (const topic of topics) source.addEventListener(topic, (event) => { fresh(); tell(topic, JSON.parse(event.data)); });
-  }
-
-  function close() {
-    clearTimeout(timer);
-    source?.close();
-    source = null;
-  }
-
-  function fresh() {
-    heard = performance.now(); heardAt = new Date();
-    document.body.classList.remove("stale");
-    show(changed.size && inHand() ? "Paused" : "Live", changed.size && inHand() ? "in use" : "");
-  }
-
-  // The browser gives up for good on some answers: ask why, then come again later; where streams are refused, ask again and again.
-  async function check() {
-    close();
-    let next = wait * (0.75 + Math.random() / 2), again = open;
-    try {
-      const answer = await fetch(`/console/live/check?${asked}`, { credentials: "same-origin" });
-      if (answer.status === 401) { signedOut(); return; }
-      if (answer.ok) {
-        const said = await answer.json();
-        fresh();
-        for (const topic of topics) tell(topic, said.topics[topic] || {});
-        if (!said.has_room) { next = POLL_MS; again = check; }
-      } else show("Reconnecting");
-    } catch { show(navigator.onLine ? "Reconnecting" : "Offline"); }
-    wait = Math.min(30000, wait * 2);
-    if (!document.hidden && !off()) timer = setTimeout(again, next);
-  }
-
-  function signedOut() {
-    show("Signed out");
-    const place = document.createElement("a");
-    place.href = `/console/sign-in?back=${encodeURIComponent(location.pathname + location.search)}`;
-    place.textContent = "Signed out. Sign in";
-    place.dataset.signIn = "";
-    if (!document.querySelector("[data-sign-in]")) button.after(place);
-  }
-
+if (topics.length) {
   setInterval(() => {
-    if (!source || off() || performance.now() - heard < STALE_MS) return;
+    const silent = performance.now() - heard;
+    if (!source || silent < STALE_MS) return;
     document.body.classList.add("stale");
-    show("Reconnecting", `as of ${heardAt.toLocaleTimeString()}`);
-    if (performance.now() - heard > 3 * STALE_MS) { heard = performance.now(); check(); }
+    show(`Reconnecting, as of ${new Date(Date.now() - silent).toLocaleTimeString()}`);
+    if (silent > 3 * STALE_MS) { heard += silent; check(); }
   }, 1000);
-
   button.addEventListener("click", () => {
-    try { sessionStorage.setItem("live", off() ? "on" : "off"); } catch { /* a browser that keeps nothing */ }
-    if (off()) close();
-    open();
+    keep("live", off() ? "on" : "off", "");
+    begin();
   });
-  document.addEventListener("visibilitychange", open);
-  addEventListener("online", open);
-  addEventListener("pagehide", close);
-  addEventListener("pageshow", (event) => { if (event.persisted) open(); });
-  addEventListener("keydown", (event) => { if (!event.repeat) held += 1; });
-  for (const release of ["keyup", "blur"]) addEventListener(release, () => { held = 0; apply(); });
-  addEventListener("pointerdown", () => { pointer = true; });
-  for (const release of ["pointerup", "pointercancel"]) addEventListener(release, () => { pointer = false; apply(); });
-  for (const done of ["change", "close", "selectionchange"]) document.addEventListener(done, () => setTimeout(apply), true);
-  open();
-})();
+  for (const type of ["keydown", "pointerdown"]) addEventListener(type, () => { held = true; });
+  for (const type of ["keyup", "blur", "pointerup", "pointercancel"]) addEventListener(type, () => { held = false; apply(); });
+  for (const type of ["change", "close", "selectionchange"]) document.addEventListener(type, () => setTimeout(apply), true);
+  document.addEventListener("visibilitychange", begin);
+  addEventListener("online", begin);
+  addEventListener("pagehide", end);
+  addEventListener("pageshow", (event) => { if (event.persisted) begin(); });
+  begin();
+}
