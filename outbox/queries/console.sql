@@ -10,3 +10,22 @@ select (select count(*)::int from (select distinct fingerprint from outbox.dead 
 -- name: any_event
 -- read only: has anything ever been staged?
 select exists (select from outbox.events)
+
+-- name: oldest
+-- read only: the event that has waited longest, what for, and how its destination stands; what waits for its hour only when nothing else
+-- waits. Of those that wait their turn it is looked for among 100,000.
+with first as (
+  select min(event_id) id, 0 turn from (select event_id from outbox.pending limit 100000) p
+  union all select min(event_id), 0 from outbox.busy where owner is null
+  union all select min(event_id), 1 from outbox.delayed)
+select e.id, e.staged_at, s.mark, s.why, s.until, substring(s.why from '^held for (.*)') destination, d.state, d.by_whom
+from (select id from first where id is not null order by turn, id limit 1) f
+cross join lateral (select id, staged_at from outbox.events e where e.id = f.id offset 0) e
+cross join lateral (select mark, why, until from outbox.states(array[f.id]) offset 0) s
+left join outbox.destinations d on d.name = substring(s.why from '^held for (.*)')
+
+-- name: undone
+-- read only: of what was accepted at id $1 or later: how many are pending, and how many dead.
+select ((select count(*) from outbox.pending where event_id >= $1) + (select count(*) from outbox.busy where event_id >= $1)
+        + (select count(*) from outbox.delayed where event_id >= $1))::int pending,
+       (select count(*)::int from outbox.dead where event_id >= $1) dead

@@ -1,7 +1,7 @@
-"""What the console's frame reads of several tables at once: how much needs a person."""
+"""What the console's frame and overview read of several tables at once: how much needs a person, what waits longest, what is undone."""
 
 from outbox import db
-from outbox.db import Connection, Pool
+from outbox.db import Connection, Pool, Record
 from outbox.queries import load
 
 Q = load("console")
@@ -17,3 +17,15 @@ async def attention(connection: Connection | Pool) -> dict[str, int]:
 async def any_event(connection: Connection | Pool) -> bool:
     """Whether anything was ever staged."""
     return bool(await db.fetchval(connection, Q["any_event"]))
+
+
+async def oldest(connection: Connection | Pool) -> Record | None:
+    """The event that has waited longest, and what for; None: none waits."""
+    return await db.fetchrow(connection, Q["oldest"])
+
+
+async def undone(connection: Connection | Pool, *, first_id: int) -> tuple[int, int]:
+    """How many are pending and how many dead of what was accepted from this id on."""
+    row = await db.fetchrow(connection, Q["undone"], first_id)
+    assert row is not None
+    return row["pending"], row["dead"]

@@ -83,7 +83,7 @@ def ago(then: datetime, now: datetime) -> str:
         return f"{then.day} {then:%b %Y}"
     if abs(seconds) < 1:
         return "now"
-    said = _rough(abs(seconds))
+    said = age(abs(seconds))
     return f"{said} ago" if seconds > 0 else f"in {said}"
 
 
@@ -92,8 +92,8 @@ def is_near(then: datetime, now: datetime) -> bool:
     return abs((now - then).total_seconds()) <= 7 * _DAY_S
 
 
-def _rough(seconds: float) -> str:
-    """One unit under an hour, so that a list stays calm; two above."""
+def age(seconds: float) -> str:
+    """41 s, 52 m, 3 h 12 m: one unit under an hour, so that a list stays calm; two above."""
     whole = int(seconds)
     return f"{whole} s" if whole < 60 else f"{whole // 60} m" if whole < 3600 else duration(whole).removesuffix(" 0 m").removesuffix(" 0 h")
 

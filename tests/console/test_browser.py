@@ -18,7 +18,8 @@ TOUCHED = """() => {
   time.focus();
   return [innerHeight - bar.bottom, time.title, getComputedStyle(time, "::after").content];
 }"""
-SMALL = """() => [...document.querySelectorAll("button, select, summary, nav a, input:not([type=checkbox], [type=radio])")]
+SMALL = """() => [...document.querySelectorAll(
+    "button, select, summary, nav a, .needs li > a, .tile, input:not([type=checkbox], [type=radio])")]
   .filter((e) => e.checkVisibility() && e.getBoundingClientRect().height < 43.5).map((e) => `too small: ${e.outerHTML}`)"""
 
 

@@ -30,6 +30,8 @@ PEOPLE = {
     "busy.blocked": ("bigint, int, bool, bigint, bool", "0, 50, true, null, null"),
     "live.lanes": ("", ""),
     "live.dead": ("", ""),
+    "console.oldest": ("", ""),
+    "console.undone": ("bigint", "0"),
     "events.one": ("bigint", "{event}"),
     "events.timeline": ("bigint", "{event}"),
     "search.fitting": (

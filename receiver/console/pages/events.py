@@ -57,7 +57,7 @@ class Sort(StrEnum):
 SETTLED = frozenset({"done", "skipped", "dead"})
 VIEWS: tuple[tuple[str, str, str | None], ...] = (  # words, page, and which count of outbox.store.events.counts() it lists
     ("Dead", f"{PATH}?state=dead&since=all", "dead"),
-    ("Ready", f"{PATH}?why=ready&why=behind&since=all", "pending"),
+    ("Waiting their turn", f"{PATH}?why=ready&why=behind&since=all", "pending"),
     ("Running", f"{PATH}?why=running&since=all", "running"),
     ("Waiting for a retry", f"{PATH}?why=retry&why=snoozed&since=all", "waiting"),
     ("Held by a destination", f"{PATH}?why=held&since=all", "held"),

@@ -7,19 +7,21 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
 from outbox import sync_facts
 from outbox.db import Pool, Record
 from outbox.health import judge
-from outbox.store import budgets, calls, console, dead, destinations, events, handshakes, lanes, minutes, sources, standing, workers
+from outbox.store import budgets, calls, console, dead, destinations, events, handshakes, lanes, minutes, search, sources, standing, workers
 from outbox.store.minutes import Counts
 from outbox.sync_facts import Folded
 from receiver.console import charts, words
 from receiver.console.charts import Chart
 from receiver.console.page import Page, Pages, Visit
+from receiver.console.pages.events import VIEWS
+from receiver.console.verdict import verdict
 from receiver.handshakes import SOURCE
 
 PATH, CONNECTIONS = "/console/", "/console/connections"
@@ -28,16 +30,19 @@ MOST_CALLED = 10
 DAY_S, BARS, BAR_S = 86_400.0, 96, 900
 HOUR_BARS, HOUR_BAR_S = 60, 60
 SPIKE_LEAST, SPIKE_TIMES = 20, 3
+LONG_HELD = "/console/lanes?why=retry&why=snoozed&over=15"  # the lanes that outbox.store.console.attention() counts
+TILES = (*((said, path, count) for said, path, count in VIEWS if count not in (None, "dead")), ("Dead", "/console/dead", "dead"))
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Something that needs a person. `shape` is a state of the sprite."""
+    """Something that needs a person. `shape` is a state of the sprite; `at` what `then` says of it: first, last seen."""
 
     shape: str
     said: str
-    since: datetime | None
     link: str
+    at: datetime | None = None
+    then: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,7 @@ class Day:
     """The last 24 hours, by the counters, and the 24 before them."""
 
     accepted: int
+    undone: tuple[int, int]
     counts: Counts
     chart: Chart
     latency: Chart
@@ -53,14 +59,32 @@ class Day:
     before: Counts
 
     @property
+    def pending(self) -> int:
+        """Of those accepted."""
+        return self.undone[0]
+
+    @property
+    def dead(self) -> int:
+        """Of those accepted."""
+        return self.undone[1]
+
+    @property
+    def skipped(self) -> int:
+        """Of those accepted, as far as the counters know: an event that was skipped today may have been accepted the day before."""
+        return max(0, min(self.counts.skipped, self.accepted - self.pending - self.dead))
+
+    @property
+    def done(self) -> int:
+        """The rest of those accepted, so that the numbers add up."""
+        return max(0, self.accepted - self.pending - self.dead - self.skipped)
+
+    @property
     def changes(self) -> Mapping[str, str]:
-        """Each number against the same hours of yesterday."""
-        now, then = self.counts, self.before
+        """What there is of yesterday to compare with: the same hours of it."""
         return {
             "accepted": words.change(self.accepted, self.accepted_before),
-            "done": words.change(now.done, then.done),
-            "skipped": words.change(now.skipped, then.skipped),
-            "dead": words.change(now.dead, then.dead),
+            "done": words.change(self.done, self.before.done),
+            "skipped": words.change(self.skipped, self.before.skipped),
         }
 
 
@@ -73,21 +97,24 @@ async def read(visit: Visit) -> Mapping[str, Any]:
         visit.panel("the rate budgets", budgets.every(pool)),
         visit.panel("the calls", calls.day(pool, limit=MOST_CALLED)),
     )
-    counts, needs, alive, ever, day, health = await asyncio.gather(
+    counts, needs, oldest, alive, ever, day, health = await asyncio.gather(
         visit.panel("the counts", events.counts(pool)),
         visit.panel("what needs you", _needs(visit, syncs.value)),
+        visit.panel("what waits longest", console.oldest(pool)),
         visit.panel("the processes", workers.alive(pool)),
         visit.panel("whether anything came", console.any_event(pool)),
-        visit.panel("the last day", _day(pool)),
+        visit.panel("the last day", _day(pool, since=visit.now - timedelta(seconds=DAY_S))),
         visit.panel("the health checks", standing.look(pool, syncs=syncs.value)),
     )
     listed = list(needs.value or [])
     if alive.value == []:
-        gone = None if last.value is None else last.value["until"]
-        listed.insert(0, Need("dead", "No dispatcher is at work: nothing is consumed until one is started", gone, PATH))
+        gone, seen = (None, "") if last.value is None else (last.value["until"], f"{last.value['name']} was last seen")
+        listed.insert(0, Need("dead", "No dispatcher is at work: nothing is consumed until one is started", PATH, gone, seen))
     return {
         "counts": counts,
-        "needs": needs,
+        "tiles": TILES,
+        "problems": needs,
+        "oldest": oldest,
         "listed": listed,
         "alive": alive,
         "day": day,
@@ -98,16 +125,17 @@ async def read(visit: Visit) -> Mapping[str, Any]:
         "lights": Counter(one["light"] for one in syncs.value.syncs) if syncs.value else {},
         "users": syncs.value and syncs.value.users,
         "is_empty": ever.value is False,
-        "verdict": _verdict(listed, counts.value, is_known=needs.problem is None and counts.problem is None),
+        "verdict": verdict(len(listed), counts.value if needs.problem is None else None, oldest.value, now=visit.now),
         "addresses": [f"/api/webhooks/{door}" for door in sorted(visit.desk.webhooks.doors)],
     }
 
 
-async def _day(pool: Pool) -> Day:
+async def _day(pool: Pool, *, since: datetime) -> Day:
     accepted_before, before = await minutes.before(pool, within_s=DAY_S)
     bars = await minutes.bars(pool, count=BARS, seconds=BAR_S)
     return Day(
         await minutes.accepted(pool, within_s=DAY_S),
+        await console.undone(pool, first_id=await search.id_at(pool, since)),
         await minutes.settled(pool, within_s=DAY_S),
         charts.draw(bars),
         charts.latencies(bars),
@@ -125,36 +153,39 @@ async def _needs(visit: Visit, syncs: Folded | None) -> list[Need]:
         Need(
             "dead",
             f"{words.count(one['dead'])} dead: {one['kind']}: {one['reason']}",
-            one["first_at"],
             f"/console/dead/{one['fingerprint']}",
+            one["first_at"],
+            "first",
         )
         for one in await dead.groups(visit.pool, limit=MOST_GROUPS)
     ]
     for row in await destinations.every(visit.pool):
         if row["state"] != "flowing":
             waiting = held.get(row["name"], lanes.NONE_HELD).waiting
-            needs.append(Need("paused", stands(row) + f", {words.count(waiting)} waiting", row["since"], CONNECTIONS))
+            needs.append(Need("paused", stands(row) + f", {words.count(waiting)} waiting", CONNECTIONS, row["since"], "since"))
     if blocked := (await visit.attention.now(visit.pool)).get("lanes", 0):
         said = words.plural(blocked, "lane has", "lanes have")
-        needs.append(Need("held", f"{said} waited for over 15 minutes, though what it goes to flows", None, "/console/lanes"))
+        needs.append(Need("held", f"{said} waited for over 15 minutes, though what it goes to flows", LONG_HELD))
     needs += [
-        Need("dead", said, None, f"/console/rejected?source={quote(source, safe='')}")
+        Need("dead", said, f"/console/rejected?source={quote(source, safe='')}")
         for source, said in spikes([dict(row) for row in await sources.day(visit.pool)])
     ]
     if syncs is not None:
         needs += [_late(sync) for sync in syncs.syncs if sync["light"] in ("yellow", "red")]
-        needs += [Need("held", f"the brake of {name} asks you: {why}", None, f"/console/syncs/{name}") for name, why in syncs.braked]
+        needs += [Need("held", f"the brake of {name} asks you: {why}", f"/console/syncs/{name}") for name, why in syncs.braked]
         needs += _late_users(syncs.users)
     candidates = [row for row in tokens if row["promoted_at"] is None]
     if candidates:
-        needs.append(Need("retry", "Notion offers a verification token that waits to be promoted", candidates[0]["at"], CONNECTIONS))
+        said = "Notion offers a verification token that waits to be promoted"
+        needs.append(Need("retry", said, CONNECTIONS, candidates[0]["at"], "offered"))
     return needs
 
 
 def _late(sync: Mapping[str, Any]) -> Need:
     last = sync["last_success"]
     said = f"{sync['name']} is {sync['light']}" + ("" if last else ", it has never succeeded")
-    return Need(f"light-{sync['light']}", said, datetime.fromisoformat(last["at"]) if last else None, f"/console/syncs/{sync['name']}")
+    at = datetime.fromisoformat(last["at"]) if last else None
+    return Need(f"light-{sync['light']}", said, f"/console/syncs/{sync['name']}", at, "last success")
 
 
 def _late_users(users: Mapping[str, Any] | None) -> Iterator[Need]:
@@ -162,7 +193,7 @@ def _late_users(users: Mapping[str, Any] | None) -> Iterator[Need]:
     for colour in ("red", "yellow"):
         if users is not None and (late := users["lights"][colour]):
             said = f"{words.plural(late, 'user’s sync is', 'users’ syncs are')} {colour}, of {words.count(users['count'])}"
-            yield Need(f"light-{colour}", said, None, f"/console/google?light={colour}")
+            yield Need(f"light-{colour}", said, f"/console/google?light={colour}")
 
 
 def spikes(day: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
@@ -185,17 +216,6 @@ def stands(row: Record) -> str:
             return f"{row['name']} does not accept our credential: {row['why']}"
         case _:
             return f"{row['name']} is held back by its breaker: {row['why']}"
-
-
-def _verdict(needs: list[Need], counts: Mapping[str, Any] | None, *, is_known: bool) -> tuple[str, str]:
-    """The first line: a shape and a sentence."""
-    if counts is None or not is_known:
-        return "retry", "Not everything could be read; what is shown below is what is known."
-    waits = counts["pending"] + counts["waiting"] + counts["held"] + counts["delayed"]
-    rest = f"{words.plural(counts['dead'], 'event')} dead; {words.count(waits)} wait, {words.count(counts['running'])} at work."
-    if not needs:
-        return "done", f"Nothing needs you. {rest}"
-    return "dead", f"{words.plural(len(needs), 'thing needs you', 'things need you')}. {rest}"
 
 
 SITE = Pages(pages=(Page(PATH, "overview.html", read, tab="overview"),))
