@@ -35,7 +35,7 @@ async def test_the_counts_of_the_navigation_and_of_the_states_are_live(served: S
         await tab.open("events")
         said = str(await tab.page.text_content("nav"))
         before = [int(number) for number in re.findall(r"\((?:\w+: )?(\d+)(?: need you)?\)", said)]
-        assert "Syncs (yellow: 1)" in re.sub(r"\s+", " ", said)  # its brake asks a person
+        assert "Syncs (red: 0) (yellow: 1)" in re.sub(r"\s+", " ", said)  # its brake asks a person
         assert await tab.page.title() == f"({sum(before)}) Events · Postroom"
         await becomes(
             "delete from outbox.pending where event_id = $1",

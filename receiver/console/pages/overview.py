@@ -91,16 +91,16 @@ class Day:
 async def read(visit: Visit) -> Mapping[str, Any]:
     """All panels at once; each may fail by itself."""
     pool = visit.pool
-    syncs, last, spent, called = await asyncio.gather(
+    syncs, last, spent, called, oldest = await asyncio.gather(
         visit.panel("the syncs", sync_facts.every(pool)),
         visit.panel("who was there last", workers.last(pool)),
         visit.panel("the rate budgets", budgets.every(pool)),
         visit.panel("the calls", calls.day(pool, limit=MOST_CALLED)),
+        visit.panel("what waits longest", console.oldest(pool)),
     )
-    counts, needs, oldest, alive, ever, day, health = await asyncio.gather(
+    counts, needs, alive, ever, day, health = await asyncio.gather(
         visit.panel("the counts", events.counts(pool)),
         visit.panel("what needs you", _needs(visit, syncs.value)),
-        visit.panel("what waits longest", console.oldest(pool)),
         visit.panel("the processes", workers.alive(pool)),
         visit.panel("whether anything came", console.any_event(pool)),
         visit.panel("the last day", _day(pool, since=visit.now - timedelta(seconds=DAY_S))),
