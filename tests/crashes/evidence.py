@@ -1,7 +1,7 @@
 """What the crash tests measured, kept as rows, and made into docs/evidence.md.
 
-A test gives a Row to the fixture `evidence`; it is kept only where POSTROOM_EVIDENCE names a folder, as `make test-long` does. `make evidence`
-runs that and renders:  python -m tests.crashes.evidence FOLDER docs/evidence.md
+A test gives a Row to the fixture `evidence`; it is kept only where POSTROOM_EVIDENCE names a folder, as `make test-long` does.
+`make evidence` runs that and renders:  python -m tests.crashes.evidence FOLDER docs/evidence.md
 """
 
 import argparse
