@@ -1,7 +1,9 @@
 """What the console's frame and overview read of several tables at once: how much needs a person, what waits longest, what is undone."""
 
+from typing import Any
+
 from outbox import db
-from outbox.db import Connection, Pool, Record
+from outbox.db import Connection, Pool
 from outbox.queries import load
 
 Q = load("console")
@@ -19,9 +21,10 @@ async def any_event(connection: Connection | Pool) -> bool:
     return bool(await db.fetchval(connection, Q["any_event"]))
 
 
-async def oldest(connection: Connection | Pool) -> Record | None:
+async def oldest(connection: Connection | Pool) -> dict[str, Any] | None:
     """The event that has waited longest, and what for; None: none waits."""
-    return await db.fetchrow(connection, Q["oldest"])
+    row = await db.fetchrow(connection, Q["oldest"])
+    return None if row is None else dict(row)
 
 
 async def undone(connection: Connection | Pool, *, first_id: int) -> tuple[int, int]:
