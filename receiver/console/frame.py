@@ -205,9 +205,9 @@ class Console:
                 session: Session | None = await self.sign_in.find(request, desk.gate, desk.console, slides=slides)
         except TimeoutError:
             raise DatabaseUnavailable("Postgres did not answer in time") from None
-        self._away_since = None
         if session is None:
             return None
+        self._away_since = None
         visit = Visit(
             desk=desk,
             attention=self._attention,
@@ -291,8 +291,9 @@ class Console:
         """Nothing of it needs the database; the browser asks again every 5 s."""
         self._away_since = self._away_since or datetime.now(UTC)
         since = words.clock(self._away_since, zone_of(request))
-        headers = {"retry-after": "5"} | ({"refresh": "5"} if request.method == "GET" else {})
-        return self._render.page("away.html", {**self._bare(request), "since": since}, status=503, headers=headers)
+        is_asked = request.method == "GET"
+        headers = {"retry-after": "5"} | ({"refresh": "5"} if is_asked else {})
+        return self._render.page("away.html", {**self._bare(request), "since": since, "is_asked": is_asked}, status=503, headers=headers)
 
     async def _nowhere(self, request: Request) -> Response:
         visit = await self._visit(request)

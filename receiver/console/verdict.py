@@ -36,16 +36,19 @@ def verdict(needs: int, counts: Mapping[str, int] | None, oldest: Mapping[str, A
 
 def waits_for(event: Mapping[str, Any], *, workers: int, now: datetime) -> str | None:
     """Why a pending event waits, as a clause; None: it does not, any more."""
-    again = "now" if event["until"] is None or event["until"] <= now else words.ago(event["until"], now)
+    is_due = event["until"] is None or event["until"] <= now
+    again = "now" if is_due else words.ago(event["until"], now)
     match event["mark"]:
+        case Mark.READY | Mark.BEHIND | Mark.RETRY | Mark.SNOOZED | Mark.DELAYED if is_due and not workers:
+            return "no dispatcher is at work"
         case Mark.READY:
-            return "no dispatcher has taken it yet" if workers else "no dispatcher is at work"
+            return "no dispatcher has taken it yet"
         case Mark.BEHIND:
             return f"it is {event['why']}"
         case Mark.HELD:
             return _stands(event)
         case Mark.RETRY:
-            return f"it is tried again {again}: {words.cut(event['why'], 80)}"
+            return f"it is tried again {again}: {words.cut(event['why'].partition('. ')[0], 80)}"  # what to do about it is on its page
         case Mark.SNOOZED:
             return f"it asked to be run again {again}"
         case Mark.DELAYED:

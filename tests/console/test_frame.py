@@ -15,8 +15,8 @@ from receiver.config import Role
 from receiver.console.frame import Console
 from receiver.console.page import Act, Done, Form, Page, Pages, Visit
 from receiver.console.site import PAGES, TABS
-from tests.console.visiting import looking, operating
-from tests.receiver.running import settings
+from tests.console.visiting import looking, operating, visiting, words
+from tests.receiver.running import UNUSED_DSN, settings
 
 
 def test_every_tab_and_template_is_there() -> None:
@@ -180,6 +180,17 @@ async def test_an_act_takes_forms_only(postroom: Postroom) -> None:
     async with operating(postroom) as visitor:
         answer = await visitor.talk.client.post("/console/sign-out", json={}, headers={"sec-fetch-site": "same-origin"})
     assert answer.status_code == 415
+
+
+async def test_without_a_database_a_page_asks_again_by_itself_and_a_form_that_was_sent_does_not() -> None:
+    async with visiting(UNUSED_DSN) as visitor:
+        visitor.talk.client.cookies.set("postroom", "ab" * 32)
+        page = await visitor.get("/console/lanes")
+        sent = await visitor.send("/console/dismiss", {"form": "0b7f9a3e-6f5d-4c53-9c0c-3c8b1a2d4e5f"})
+    assert page.status_code == sent.status_code == 503
+    assert (page.headers["refresh"], "refresh" in sent.headers) == ("5", False)
+    assert "nothing accepted is lost. This page tries again every 5 s." in words(page.text)
+    assert "Whether what you sent was done is not known" in sent.text
 
 
 def words_of_main(answer: Any) -> str:

@@ -106,14 +106,15 @@ NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
         ("held", "held for ghl", "unauthorised", 1, "ghl does not accept our credential"),
         ("held", "held for ghl", "open", 1, "ghl is held back by its breaker"),
         ("held", "held for ghl", None, 1, "it is held for ghl"),
-        ("retry", "ghl answered 503", None, 1, "it is tried again in 48 s: ghl answered 503"),
+        ("retry", "ghl answered 503. It goes on by itself.", None, 0, "it is tried again in 48 s: ghl answered 503"),
         ("snoozed", "waiting", None, 1, "it asked to be run again in 48 s"),
         ("delayed", "delayed", None, 1, "it is due in 48 s"),
         ("done", None, None, 1, None),
     ],
 )
 def test_why_the_oldest_waits_is_said_in_words(mark: str, why: str | None, state: str | None, workers: int, said: str | None) -> None:
-    event = {"mark": mark, "why": why, "until": NOW + timedelta(seconds=48), "destination": "ghl", "state": state, "by_whom": None}
+    until = NOW + timedelta(seconds=48) if mark in ("retry", "snoozed", "delayed") else None
+    event = {"mark": mark, "why": why, "until": until, "destination": "ghl", "state": state, "by_whom": None}
     assert waits_for(event, workers=workers, now=NOW) == said
 
 
