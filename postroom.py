@@ -26,6 +26,7 @@ COMMANDS = {
     "doctor": LOOK,
     "events": LOOK,
     "dead": LOOK,
+    "plans": LOOK,
     "lanes": LOOK,
     "destinations": LOOK,
     "syncs": LOOK,

@@ -430,25 +430,27 @@ create table outbox.routes (                      -- what the dispatcher that be
 
 create table outbox.notes (fingerprint text primary key, note text not null, by_whom text not null, at timestamptz not null default now());
 
--- A plan is what its button does: which dead letters, counted and kept when it was made. Driven by its row, by whoever locks it.
+-- A plan is what its button does: which dead letters, or (replay) which settled events, counted and kept when it was made. Driven by its
+-- row, by whoever locks it.
 --
 --   made ─start─▶ running ─a portion of the canary is over─▶ resting ─go on─▶ running ─▶ done
---                    └──stop, or the same error came back──▶ stopping ─what was sent is over─▶ stopped
+--                  ▲ └──stop, or the same error came back──▶ stopping ─what was sent is over─▶ stopped
+--                  └────────────────────────────resume────────────┴───────────────────────────────┘
 create table outbox.plans (
   id         bigint generated always as identity primary key,
-  act        text        not null check (act in ('retry', 'discard')),
+  act        text        not null check (act in ('retry', 'discard', 'replay')),
   state      text        not null default 'made' check (state in ('made', 'running', 'resting', 'stopping', 'stopped', 'done')),
   which      jsonb       not null,                -- the filter as it was told
   ceiling    bigint      not null,                -- the largest id in it
   events     int         not null,
   lanes      int         not null,
-  oldest_at  timestamptz not null,                -- when the first of them died
+  oldest_at  timestamptz not null,                -- when the first of them died, or (replay) was staged
   steps_done int         not null,                -- finished steps of them all, which are not repeated
   newer      int,                                 -- events with a newer one of their lane done; NULL: nobody looked, there are too many lanes
   canary     boolean     not null default true,   -- 1, then 10, then portions of 100; else portions only
   allowed    int         not null default 0,      -- portions up to this one may be taken: after each of the canary's a person decides
   leave_out  boolean     not null default false,  -- those with newer ones done are left as they are
-  reason     text,                                -- why they are discarded; NULL: they are retried
+  reason     text,                                -- why they are discarded; NULL: they are not
   why        text,                                -- why it stopped; NULL: it did not
   portion    int         not null default 0,      -- the portion under way
   turn       int         not null default 0,      -- the last turn that was taken
@@ -456,6 +458,8 @@ create table outbox.plans (
   made_by    text        not null,
   started_at timestamptz,
   ended_at   timestamptz,
+  kinds      jsonb       not null default '{}',   -- how many of which kind
+  excused    int         not null default 0,      -- deaths up to this portion stop it no more: a person saw them and resumed it
   check ((act = 'discard') = (reason is not null)),
   check ((state in ('stopped', 'done')) = (ended_at is not null)),
   check ((state = 'made') = (started_at is null))
@@ -464,20 +468,23 @@ create index plans_under_way on outbox.plans (id) where state in ('running', 'st
 
 -- What a plan holds, and what became of each: the sum is the plan.
 --   d done   s skipped   x dead again, same group   y dead again, another   a no longer as planned: retried by somebody   g gone   l left out
+-- Of a replay: x dead, a was not settled.
 create table outbox.plan_events (
   plan_id     bigint   not null references outbox.plans on delete cascade,
   turn        int      not null,                  -- oldest first, one of each lane first
   event_id    bigint   not null,
-  attempt     int      not null,                  -- when it was planned: with another it is another death
-  fingerprint text     not null,
+  attempt     int,                                -- when it was planned: with another it is another death; NULL: it was no dead letter
+  fingerprint text,                               -- likewise
   is_late     boolean  not null default false,    -- a newer event of its lane was done
   portion     int,                                -- NULL: its turn has not come
   ended       "char"   check (ended in ('d', 's', 'x', 'y', 'a', 'g', 'l')),   -- NULL: not yet
   ended_at    timestamptz,
   primary key (plan_id, turn),
-  check (ended is null or portion is not null)
+  check (ended is null or portion is not null),
+  check ((attempt is null) = (fingerprint is null))
 );
 create index plan_events_portion on outbox.plan_events (plan_id, portion);
+create index plan_events_under_way on outbox.plan_events (plan_id) where portion is not null and ended is null;
 
 -- ─────────────────────────────────────────────────────────────────────────────────────── the front door's own records
 

@@ -1,6 +1,5 @@
 """`postroom dead`: dead letters, found, retried, discarded; singly, by filter, or all. Every act is written to the audit."""
 
-import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -9,13 +8,14 @@ import typer
 from rich.console import Console
 
 from cli import plans
+from cli.confirm import confirm
 from cli.database import ask
 from cli.errors import Code, Failed, Usage
 from cli.events import show_story
 from cli.options import LARGEST_ID, Before, EventId, Json, Limit, moment
-from cli.output import count, emit, err, facts, plain, progress, table
+from cli.output import count, emit, facts, plain, progress, table
 from cli.who import actor, note, operator
-from outbox import causes, db, operators
+from outbox import causes, db, operators, planning
 from outbox.db import Connection, Pool
 from outbox.store import dead
 from outbox.store.dead import Filter
@@ -25,7 +25,6 @@ from outbox.timeline import Entry, iso, story
 BATCH = 500
 
 app = typer.Typer(invoke_without_command=True)
-app.add_typer(plans.app, name="plans")
 
 Ids = Annotated[
     list[int] | None, typer.Argument(metavar="[ID]...", min=1, max=LARGEST_ID, help="The dead letters' ids.", show_default=False)
@@ -230,9 +229,9 @@ def discard(
 
 async def _planned(pool: Pool, which: Filter, ids: list[int] | None) -> dict[str, Any]:
     """Made and begun: its canary is on its way."""
-    made = await operators.make_plan(pool, actor(), which, act=Act.RETRY, ids=ids)
-    await operators.start_plan(pool, actor(), made)
-    told = await operators.plan_told(pool, made)
+    made = await planning.make(pool, actor(), which, act=Act.RETRY, ids=ids)
+    await planning.start(pool, actor(), made)
+    told = await planning.told(pool, made)
     assert told is not None
     return told
 
@@ -262,7 +261,8 @@ def _act(
         if dry_run:
             still = chosen if not ids else [one for one in chosen if await dead.one(pool, one) is not None]
             return {"dry_run": True, what: 0, "would_be": len(still), "ids": still, "not_dead": sorted(set(chosen) - set(still))}
-        _confirm(what, len(chosen), yes=yes, as_json=as_json)
+        if len(chosen) > 1:
+            confirm(f"{count(len(chosen), 'dead letter')} would be {what}", yes=yes, as_json=as_json)
         acted: list[int] = []
         with progress(quiet=as_json or len(chosen) <= BATCH) as bar:
             task = bar.add_task(what, total=len(chosen))
@@ -310,16 +310,6 @@ async def _note(connection: Connection, what: str, done: list[int], which: Filte
         return
     filters = {name: plain(value) for name, value in asdict(which).items() if value is not None}
     await note(connection, f"{word} by filter", reason=reason, **filters, **{what: len(done)}, first=done[0], last=done[-1])
-
-
-def _confirm(what: str, number: int, *, yes: bool, as_json: bool) -> None:
-    if number <= 1 or yes:
-        return
-    if as_json or not sys.stdin.isatty():
-        raise Usage(f"{count(number, 'dead letter')} would be {what}: add --yes (or look first with --dry-run).")
-    err().print(f"{count(number, 'dead letter')} will be {what}. Go on? [y/N] ", end="")
-    if input().strip().lower() not in ("y", "yes"):
-        raise Failed("Nothing was done.")
 
 
 def _filter(kind: str | None, source: str | None, lane: str | None, group: str | None, since: str | None, until: str | None) -> Filter:

@@ -10,8 +10,7 @@ from cli.database import ask
 from cli.errors import Failed
 from cli.options import Before, EventId, Json, Limit, moment
 from cli.output import STYLES, brief, count, emit, err, facts, plain, table
-from cli.who import actor
-from outbox import operators
+from cli.replay import replay
 from outbox.db import Pool
 from outbox.event import Mark, State
 from outbox.finding import found
@@ -24,6 +23,7 @@ COLUMNS = ("id", "staged", "kind", "lane", "state", "tries", "why")
 KNOWN_SOURCES = ("app", "ghl", "ghl-workflow", "notion", "postroom")
 
 app = typer.Typer(invoke_without_command=True)
+app.command("replay")(replay)
 
 
 @app.callback()
@@ -118,28 +118,6 @@ def find(text: Annotated[str, typer.Argument(metavar="TEXT")], as_json: Json = F
             _explain_absence(console, told["absence"])
 
     emit(told, as_json=as_json, human=human)
-
-
-@app.command("replay")
-def replay(event_id: EventId, as_json: Json = False) -> None:
-    """Put a done or skipped event into the queue again. Its finished steps are not repeated.
-
-    For a dead letter use `postroom dead retry`.
-
-    Example:
-
-        postroom events replay 1234
-    """
-
-    async def again(pool: Pool) -> None:
-        await operators.replay(pool, actor(), event_id)
-
-    ask(again)
-    emit(
-        {"id": event_id, "replayed": True},
-        as_json=as_json,
-        human=lambda console: console.print(f"{event_id} is in the queue again. What becomes of it: postroom events show {event_id}"),
-    )
 
 
 def show_list(console: Console, found: Sequence[Entry]) -> None:

@@ -1,21 +1,39 @@
 -- name: make
 -- a plan of the dead letters that a filter finds now, the oldest $13; no row when it finds none. With ids ($7) only of those.
 with found as materialized (
-  select d.event_id, d.lane, d.attempt, d.fingerprint, d.died_at, row_number() over (partition by d.lane order by d.event_id) nth
-  from (select d.* from outbox.dead d join outbox.events e on e.id = d.event_id
+  select d.event_id, d.kind, d.lane, d.attempt, d.fingerprint, d.died_at, row_number() over (partition by d.lane order by d.event_id) nth
+  from (select d.*, e.kind from outbox.dead d join outbox.events e on e.id = d.event_id
         where ($1::text is null or e.kind = $1) and ($2::text is null or e.source = $2)
           and ($3::text is null or e.lane = $3) and ($4::text is null or d.fingerprint = $4)
           and ($5::timestamptz is null or d.died_at >= $5) and ($6::timestamptz is null or d.died_at < $6)
           and ($7::bigint[] is null or d.event_id = any ($7))
         order by d.event_id limit $13) d),
 made as (
-  insert into outbox.plans (act, which, reason, canary, made_by, ceiling, events, lanes, oldest_at, steps_done)
+  insert into outbox.plans (act, which, reason, canary, made_by, ceiling, events, lanes, oldest_at, steps_done, kinds)
   select $8, $9::jsonb, $10, $11, $12, max(event_id), count(*)::int, count(distinct lane)::int, min(died_at),
-         (select count(*)::int from found f join outbox.steps s on s.event_id = f.event_id and s.entry in ('d', 'f'))
+         (select count(*)::int from found f join outbox.steps s on s.event_id = f.event_id and s.entry in ('d', 'f')),
+         (select jsonb_object_agg(k.kind, k.events) from (select kind, count(*) events from found group by kind) k)
   from found having count(*) > 0 returning id),
 held as (
   insert into outbox.plan_events (plan_id, turn, event_id, attempt, fingerprint)
   select made.id, row_number() over (order by nth, event_id), event_id, attempt, fingerprint from found cross join made)
+select id from made
+
+-- name: make_replay
+-- a plan of the events $1 that are known, to be replayed; no row when none is.
+with found as materialized (                      -- each looked up by key: a join would read all events
+  select e.id event_id, e.kind, outbox.lane_of(e.lane, e.id) lane, e.staged_at, row_number() over (partition by outbox.lane_of(e.lane, e.id) order by e.id) nth
+  from unnest($1::bigint[]) i(id) cross join lateral (select e.id, e.kind, e.lane, e.staged_at from outbox.events e where e.id = i.id offset 0) e),
+made as (
+  insert into outbox.plans (act, which, made_by, ceiling, events, lanes, oldest_at, steps_done, kinds)
+  select 'replay', $2::jsonb, $3, max(event_id), count(*)::int, count(distinct lane)::int, min(staged_at),
+         (select coalesce(sum(s.steps), 0)::int from found f
+          cross join lateral (select count(*) steps from outbox.steps s where s.event_id = f.event_id and s.entry in ('d', 'f') offset 0) s),
+         (select jsonb_object_agg(k.kind, k.events) from (select kind, count(*) events from found group by kind) k)
+  from found having count(*) > 0 returning id),
+held as (
+  insert into outbox.plan_events (plan_id, turn, event_id)
+  select made.id, row_number() over (order by nth, event_id), event_id from found cross join made)
 select id from made
 
 -- name: mark_late
@@ -42,8 +60,14 @@ select * from outbox.plans where ($1::bigint is null or id < $1) order by id des
 
 -- name: tally
 -- read only: what became of the events of a plan; NULL: not yet. sent: they are, or were, in the queue again.
-select coalesce(ended::text, case when portion is null then 'waits' else 'under way' end) became, count(*)::int events
-from outbox.plan_events where plan_id = $1 group by 1
+select p.act, coalesce(e.ended::text, case when e.portion is null then 'waits' else 'under way' end) became, count(*)::int events
+from outbox.plans p join outbox.plan_events e on e.plan_id = p.id where p.id = $1 group by 1, 2
+
+-- name: portion
+-- read only: what became of portion $2 of a plan, and how many of all that the plan sent are under way.
+select (count(*) filter (where ended is null or ended in ('d', 's', 'x', 'y')))::int sent, (count(*) filter (where ended = 'x'))::int same,
+       (select count(*)::int from outbox.plan_events where plan_id = $1 and portion is not null and ended is null) under_way
+from outbox.plan_events where plan_id = $1 and portion = $2
 
 -- name: portions
 -- read only: each portion that was taken, with what became of it.
@@ -58,10 +82,13 @@ from outbox.plan_events where plan_id = $1 and portion is not null group by port
 select p.turn, p.event_id, p.portion, p.ended::text ended, p.ended_at, p.is_late from outbox.plan_events p
 where p.plan_id = $1 and p.turn > $2 order by p.turn limit $3
 
--- name: kinds
--- read only: the kinds in a plan, with how many.
-select e.kind, count(*)::int events from outbox.plan_events p join outbox.events e on e.id = p.event_id
-where p.plan_id = $1 group by e.kind order by 2 desc
+-- name: by_others
+-- read only: what people did to those of a plan that were no longer as planned, the most frequent first; of the first thousand.
+select x.note, count(*)::int events
+from (select event_id from outbox.plan_events where plan_id = $1 and ended = 'a' order by turn limit 1000) p
+cross join lateral (
+  select a.note from outbox.attempts a where a.event_id = p.event_id and a.owner = 0 and a.note is not null order by a.started_at desc limit 1) x
+group by x.note order by 2 desc, 1 limit 5
 
 -- name: start
 -- made -> running, with the choices of whoever starts it; the first portion may be taken, or all of them.
@@ -75,6 +102,10 @@ update outbox.plans set state = 'running', allowed = $2 where id = $1 and state 
 -- running or resting -> stopping: no portion more; what was sent is waited for.
 update outbox.plans set state = 'stopping', why = $2 where id = $1 and state in ('running', 'resting') returning id
 
+-- name: resume
+-- stopping or stopped -> running, as far as it was allowed: it goes on with the turns that are left, and deaths so far stop it no more.
+update outbox.plans set state = 'running', why = null, ended_at = null, excused = portion where id = $1 and state in ('stopping', 'stopped') returning id
+
 -- name: under_way
 -- read only: plans that have something to do or to wait for.
 select id from outbox.plans where state in ('running', 'stopping') order by id
@@ -84,12 +115,12 @@ select id from outbox.plans where state in ('running', 'stopping') order by id
 select * from outbox.plans where id = $1 and state in ('running', 'stopping') for update skip locked
 
 -- name: settle
--- what became of those that were sent and are over: done, skipped, dead again (by the same cause or another), dropped by retention.
+-- what became of those that were sent and are over: done, skipped, dead again (by the same cause or another; of a replay: dead), dropped by retention.
 with sent as materialized (
   select turn, event_id, fingerprint from outbox.plan_events where plan_id = $1 and portion is not null and ended is null),
 over as (
   select t.turn, case when s.event_id is null then 'g' when s.state = 'done' then 'd' when s.state = 'skipped' then 's'
-                      when d.fingerprint = t.fingerprint then 'x' else 'y' end ended
+                      when t.fingerprint is null or d.fingerprint = t.fingerprint then 'x' else 'y' end ended
   from sent t left join outbox.states((select array_agg(event_id) from sent)) s on s.event_id = t.event_id
   left join outbox.dead d on d.event_id = t.event_id
   where s.state is distinct from 'pending')

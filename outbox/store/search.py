@@ -17,6 +17,7 @@ Q = load("search")
 LOOK_AT = 20_000
 COUNTED = 10_000
 SHORT = 50_000
+IDS_AT_ONCE = 5_000
 TIMEOUT_S = 3.0
 ALL_IDS = 2**63 - 1
 PENDING_MARKS = frozenset({str(mark) for mark in Mark} - {str(state) for state in State})
@@ -82,7 +83,9 @@ async def find(
     lowest = lowest if after is None else max(lowest, after + 1)
     candidates, looked_to = await _candidates(connection, wanted, below, lowest, known_sources, upward=upward)
     fitting = len(candidates) if candidates is not None and wanted.is_by_state else None
+    is_cut = candidates is not None and wanted.lane is not None and len(candidates) > COUNTED
     if fitting is not None and not wanted.marks:  # each of them fits, so a page needs the first few only; some may have moved on meanwhile
+        is_cut = fitting > 2 * limit + 50
         candidates = (candidates or [])[: 2 * limit + 50]
     values = (
         candidates,
@@ -105,7 +108,20 @@ async def find(
         rows = await db.fetch(connection, Q["fitting"], *values, None, wanted.attempts, timeout_s=TIMEOUT_S)
     info = rows.pop()
     back_to = looked_to if candidates is not None else info["lowest"] if info["looked"] == LOOK_AT else None
+    if is_cut and candidates and len(rows) <= limit:  # too few of the first did; the next page goes on behind them
+        back_to = candidates[-1]
     return _page(rows, limit, wanted, info["fitting"] if fitting is None else fitting, candidates, back_to)
+
+
+async def ids(connection: Connection | Pool, wanted: Wanted, *, most: int, known_sources: Sequence[str] = ()) -> list[int]:
+    """All that fit, newest first, found page by page; more than `most` when there are more, and then not all."""
+    found: list[int] = []
+    before: int | None = ALL_IDS
+    while before is not None and len(found) <= most:
+        page = await find(connection, wanted, before=before, limit=IDS_AT_ONCE, known_sources=known_sources)
+        found += [row["id"] for row in page.rows]
+        before = page.next_before
+    return found
 
 
 def _at_once(wanted: Wanted, limit: int) -> int:

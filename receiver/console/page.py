@@ -9,7 +9,7 @@ A page reads and changes nothing; an act changes and shows nothing; a look chang
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 from urllib.parse import parse_qsl
@@ -152,17 +152,27 @@ class Form:
 
 
 @dataclass(frozen=True, slots=True)
+class Undo:
+    """The act that takes another back, truly: as if that had not been. A form of the notice, for a GET changes nothing."""
+
+    path: str
+    fields: Mapping[str, object] = field(default_factory=dict)
+    said: str = "Undo"
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
-    """What an act has to say, on which page. `link` is (words, path): to undo it, or to see it. `good` False: nothing was changed."""
+    """What an act has to say, on which page. `link` is (words, path): to see it. `good` False: nothing was changed."""
 
     said: str
     to: str
     link: tuple[str, str] | None = None
+    undo: Undo | None = None
     good: bool = True
 
     def notice(self) -> dict[str, object]:
         """As it is kept until dismissed."""
-        return {"said": self.said, "link": self.link, "good": self.good}
+        return {"said": self.said, "link": self.link, "undo": self.undo and asdict(self.undo), "good": self.good}
 
 
 @dataclass(frozen=True, slots=True)

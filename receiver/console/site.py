@@ -12,6 +12,7 @@ from receiver.console.pages import (
     google_users,
     lanes,
     overview,
+    plans,
     schedules,
     syncs,
 )
@@ -22,6 +23,7 @@ PAGES: tuple[Pages, ...] = (
     again.SITE,
     event.SITE,
     dead.SITE,
+    plans.SITE,
     lanes.SITE,
     syncs.SITE,
     schedules.SITE,

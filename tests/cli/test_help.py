@@ -9,7 +9,8 @@ from tests.cli.conftest import Command
 
 GROUPS = {
     "events": ("show", "find", "replay"),
-    "dead": ("groups", "note", "show", "retry", "discard", "plans"),
+    "dead": ("groups", "note", "show", "retry", "discard"),
+    "plans": ("show", "start", "continue", "stop", "resume"),
     "lanes": ("show", "run", "bury", "release"),
     "destinations": ("pause", "resume"),
     "syncs": ("runs", "pause", "resume", "cancel", "release"),
@@ -19,7 +20,6 @@ GROUPS = {
     "send": ("ghl", "notion", "ghl-workflow", "standard"),
 }
 PATHS: list[tuple[str, ...]] = [(name,) for name in COMMANDS] + [(group, name) for group, names in GROUPS.items() for name in names]
-PATHS += [("dead", "plans", name) for name in ("show", "start", "continue", "stop")]
 APP = assembled(COMMANDS)
 
 

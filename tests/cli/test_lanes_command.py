@@ -1,4 +1,4 @@
-"""`postroom lanes` and `postroom dead plans`: held lanes and their heads, stored retries, each act in the audit."""
+"""`postroom lanes` and `postroom plans`: held lanes and their heads, stored retries, each act in the audit."""
 
 from outbox.testing import Postroom
 from tests.cli.conftest import Command
@@ -35,14 +35,14 @@ async def test_a_retry_by_canary_is_a_plan_that_is_shown_and_stopped(command: Co
         await me.bury(*await me.claim())
     plan = command("dead", "retry", "--group", "cause", "--canary", "--json").json()
     assert (plan["state"], plan["became"], plan["canary"]) == ("running", {"waits": 2, "under way": 1}, True)
-    shown = command("dead", "plans", "show", str(plan["id"]))
+    shown = command("plans", "show", str(plan["id"]))
     assert "retry 3 dead letters of 3 lanes" in shown.out
-    assert [one["id"] for one in command("dead", "plans", "--json").json()["plans"]] == [plan["id"]]
-    early = command("dead", "plans", "continue", str(plan["id"]))
+    assert [one["id"] for one in command("plans", "--json").json()["plans"]] == [plan["id"]]
+    early = command("plans", "continue", str(plan["id"]))
     assert early.code == 1
     assert "does not wait for anybody" in early.err
-    assert command("dead", "plans", "stop", str(plan["id"]), "--json").json()["state"] == "stopping"
-    assert command("dead", "plans", "show", "99").code == 1
+    assert command("plans", "stop", str(plan["id"]), "--json").json()["state"] == "stopping"
+    assert command("plans", "show", "99").code == 1
 
 
 async def test_a_note_is_written_on_a_group(command: Command, postroom: Postroom) -> None:

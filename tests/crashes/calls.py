@@ -27,7 +27,7 @@ from tests.crashes.world import OPERATOR_TOKEN, PATIENCE_S, SEALING_KEY, World
 from tests.dispatcher.running import stage_all
 
 STARTED = 1_800_000_000.0
-PLANS = "/api/dead-letters/plans"
+MADE, PLANS = "/api/dead-letters/plans", "/api/plans"
 TOKEN = "handshake-token-for-crash-tests-only"
 TIMES = {"starts_at": "2027-01-05T10:00:00+00:00", "ends_at": "2027-01-05T10:30:00+00:00"}
 
@@ -185,7 +185,7 @@ async def a_run(world: World) -> None:
 
 async def plan(world: World) -> None:
     """A plan of all dead letters, begun; whoever got no answer makes another and begins that one."""
-    answer = await ask(world, "POST", PLANS, {"all": True})
+    answer = await ask(world, "POST", MADE, {"all": True})
     assert answer.status_code == 201, answer.text
     begun = await ask(world, "POST", f"{PLANS}/{answer.json()['id']}/start", {"canary": False})
     assert begun.status_code in ON_EVENT, begun.text

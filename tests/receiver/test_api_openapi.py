@@ -148,7 +148,7 @@ async def test_what_the_api_answers_is_as_described(postroom: Postroom, ids: dic
         await talk.webhook("notion", handshake())
         appointment = (await talk.post("/api/appointments", CUT)).json()["appointment"]
         plan = (await talk.post("/api/dead-letters/plans", {"lane": "d"})).json()["id"]
-        assert (await talk.post(f"/api/dead-letters/plans/{plan}/start")).json()["portions"]
+        assert (await talk.post(f"/api/plans/{plan}/start")).json()["portions"]
         await talk.post("/api/destinations/ghl/pause", {"reason": "a test"})
         await consent(postroom)
         await talk.client.put("/api/auto-sync/ada", json={"enabled": True}, headers=AS_OPERATOR)

@@ -10,7 +10,7 @@ from tests.receiver.running import AS_VIEWER, Talk, started
 from tests.receiver.test_api_dead_letters import DYING
 from tests.receiver.test_api_events import stage_all
 
-PLANS = "/api/dead-letters/plans"
+MADE, PLANS = "/api/dead-letters/plans", "/api/plans"
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ async def dead(postroom: Postroom, drain: Drain) -> list[int]:
 
 
 async def made(talk: Talk, **which: object) -> dict[str, object]:
-    answer = await talk.post(PLANS, which or {"kind": "test.phone"})
+    answer = await talk.post(MADE, which or {"kind": "test.phone"})
     assert answer.status_code == 201
     plan: dict[str, object] = answer.json()
     return plan
@@ -66,9 +66,9 @@ async def _all_done(postroom: Postroom) -> None:
 
 async def test_a_discard_by_plan_needs_a_reason_and_has_no_canary(postroom: Postroom, dead: list[int]) -> None:
     async with started(postroom) as talk:
-        assert (await talk.post(PLANS, {"act": "discard", "ids": dead[:2]})).status_code == 422
-        assert (await talk.post(PLANS, {"reason": "x", "ids": dead[:2]})).status_code == 422
-        assert (await talk.post(PLANS, {})).status_code == 422
+        assert (await talk.post(MADE, {"act": "discard", "ids": dead[:2]})).status_code == 422
+        assert (await talk.post(MADE, {"reason": "x", "ids": dead[:2]})).status_code == 422
+        assert (await talk.post(MADE, {})).status_code == 422
         plan = await made(talk, act="discard", ids=dead[:2], reason="sent by hand")
         done = (await talk.post(f"{PLANS}/{plan['id']}/start")).json()
     assert (done["state"], done["became"], done["canary"]) == ("done", {"skipped": 2}, False)
@@ -92,10 +92,10 @@ async def test_a_plan_for_a_paused_destination_can_be_made_and_not_started(postr
 
 async def test_nothing_found_is_no_plan_and_an_unknown_one_is_not_found(postroom: Postroom) -> None:
     async with started(postroom) as talk:
-        assert (await talk.post(PLANS, {"all": True})).status_code == 409
+        assert (await talk.post(MADE, {"all": True})).status_code == 409
         assert (await talk.get(f"{PLANS}/1")).status_code == 404
         assert (await talk.post(f"{PLANS}/1/start")).status_code == 404
-        assert (await talk.client.post(PLANS, headers=AS_VIEWER, json={"all": True})).status_code == 403
+        assert (await talk.client.post(MADE, headers=AS_VIEWER, json={"all": True})).status_code == 403
         assert (await talk.get(PLANS, viewer=True)).json() == {"plans": [], "next_before": None}
 
 

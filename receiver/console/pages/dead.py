@@ -1,24 +1,24 @@
-"""Dead letters by cause; one cause with what to do; and plans, which retry or discard many and show how far they are."""
+"""Dead letters by cause, and one cause with what to do: a note, and plans, which retry or discard many."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from outbox import causes, operators
-from outbox.db import Record
-from outbox.store import audit, dead, plans, routes
+from outbox import causes, operators, planning
+from outbox.store import audit, dead, notes, plans, routes
 from outbox.store.dead import Filter
 from outbox.store.plans import Act as PlanAct
 from outbox.timeline import iso
 from outbox.verdict import Cause
 from receiver.console import charts
-from receiver.console.page import Act, Done, Form, Page, Pages, Refused, Visit, no_such
+from receiver.console.page import Act, Done, Form, Page, Pages, Refused, Undo, Visit, no_such
 from receiver.console.pages.events import SPANS, Since
+from receiver.console.pages.plans import ACTS
+from receiver.console.pages.plans import PATH as PLANS
 
-PATH, PLANS = "/console/dead", "/console/retries"
+PATH = "/console/dead"
 MOST_GROUPS = 200
-TYPED_OVER = 1000  # a retry of more asks for the number; so does any discard of more than one
 
 
 class Sort(StrEnum):
@@ -108,28 +108,6 @@ async def read_group(visit: Visit) -> Mapping[str, Any]:
     }
 
 
-async def read_plan(visit: Visit) -> Mapping[str, Any]:
-    """A plan with its progress."""
-    plan_id = visit.part_id()
-    plan = await operators.plan_told(visit.pool, plan_id)
-    if plan is None:
-        raise no_such(f"There is no plan {plan_id}; it never was, or is past its days.")
-    paused = next((one for one in plan["destinations"] if one["state"] == operators.PAUSED), None)
-    return {
-        "plan": plan,
-        "events": await plans.events(visit.pool, plan_id, limit=100),
-        "became": plans.BECAME,
-        "moment": datetime.fromisoformat,
-        "why_not": f"{paused['name']} is paused; its events would only wait" if paused and plan["act"] == PlanAct.RETRY else None,
-        "must_type": _must_type(plan),
-        "over": sum(number for said, number in plan["became"].items() if said not in ("waits", "under way")),
-    }
-
-
-def _must_type(plan: Record | Mapping[str, Any]) -> bool:
-    return bool(plan["events"] > (TYPED_OVER if plan["act"] == PlanAct.RETRY else 1))
-
-
 async def make(visit: Visit, form: Form) -> Done:
     """A plan for one cause, or for ticked letters."""
     act = PlanAct.DISCARD if form.text("act") == PlanAct.DISCARD else PlanAct.RETRY
@@ -139,7 +117,7 @@ async def make(visit: Visit, form: Form) -> Done:
     which = Filter() if ids else Filter(group=group, kind=form.text("kind"), since=_since(form))
     if not group and not ids and not is_all:
         return Done("Nothing is ticked: nothing was planned.", form.back(PATH), good=False)
-    made = await operators.make_plan(visit.pool, visit.actor, which, act=act, ids=ids or None, reason=reason)
+    made = await planning.make(visit.pool, visit.actor, which, act=act, ids=ids or None, reason=reason)
     return Done(f"Plan {made} is stored. Nothing was sent yet.", f"{PLANS}/{made}")
 
 
@@ -155,53 +133,16 @@ def _since(form: Form) -> datetime | None:
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
-async def start(visit: Visit, form: Form) -> Done:
-    """Begins it; a dispatcher carries it on."""
-    plan_id = _plan(form)
-    plan = await plans.one(visit.pool, plan_id)
-    if plan is not None and _must_type(plan) and form.whole("number", low=0, high=plans.MOST_EVENTS) != plan["events"]:
-        return Done(f"The number does not fit: {plan['events']} was to be typed. Nothing was started.", f"{PLANS}/{plan_id}", good=False)
-    flags = {name: form.text(name) is not None for name in ("alone", "leave_out")}
-    await operators.start_plan(visit.pool, visit.actor, plan_id, canary=form.text("portions") is None, **flags)
-    return Done(f"Plan {plan_id} began.", f"{PLANS}/{plan_id}")
-
-
-async def go_on(visit: Visit, form: Form) -> Done:
-    """The next portion."""
-    plan_id = _plan(form)
-    await operators.continue_plan(visit.pool, visit.actor, plan_id, alone=form.text("alone") is not None)
-    return Done(f"Plan {plan_id} goes on.", f"{PLANS}/{plan_id}")
-
-
-async def stop(visit: Visit, form: Form) -> Done:
-    """No portion more."""
-    plan_id = _plan(form)
-    await operators.stop_plan(visit.pool, visit.actor, plan_id)
-    return Done(f"Plan {plan_id} sends nothing more; what was sent goes on.", f"{PLANS}/{plan_id}")
-
-
 async def note(visit: Visit, form: Form) -> Done:
     """What is known about a cause."""
-    group = form.needed("group", most=100)
-    await operators.write_note(visit.pool, visit.actor, group, form.text("note", most=4000) or "")
-    return Done("The note is kept.", f"{PATH}/{group}")
-
-
-def _plan(form: Form) -> int:
-    return form.whole("plan", low=1, high=2**53 - 1) or 0
+    group, said = form.needed("group", most=100), form.text("note", most=4000)
+    before = next((row["note"] for row in (await notes.of(visit.pool, [group])).values()), None)
+    await operators.write_note(visit.pool, visit.actor, group, said or "")
+    undo = Undo("/console/acts/note", {"group": group, "note": before or ""})
+    return Done("The note is kept." if said else "The note is removed.", f"{PATH}/{group}", undo=undo if before != said else None)
 
 
 SITE = Pages(
-    pages=(
-        Page(PATH, "dead.html", read, tab="dead"),
-        Page(PATH + "/{group}", "dead_group.html", read_group, tab="dead"),
-        Page(PLANS + "/{id}", "plan.html", read_plan, tab="dead"),
-    ),
-    acts=(
-        Act("/console/acts/plan", make),
-        Act("/console/acts/plan/start", start),
-        Act("/console/acts/plan/continue", go_on),
-        Act("/console/acts/plan/stop", stop),
-        Act("/console/acts/note", note),
-    ),
+    pages=(Page(PATH, "dead.html", read, tab="dead"), Page(PATH + "/{group}", "dead_group.html", read_group, tab="dead")),
+    acts=(Act(ACTS, make), Act("/console/acts/note", note)),
 )

@@ -129,7 +129,6 @@ async def read(visit: Visit) -> Mapping[str, Any]:
         "first": None if leaf.is_first else query.url(PATH, before=None, after=None),
         "by_time": query.url(PATH, before=None, after=None, sort=Sort.OLDEST if sort is Sort.NEWEST else None),
         "csv": query.url(f"{PATH}.csv", before=None, after=None),
-        "all_of_it": query.url(f"{PATH}/again", before=None, after=None, sort=None, n=None),
         "moment": datetime.fromisoformat,
         "absence": await absence(visit.pool) if is_named and not page.rows and found.value is not None else None,
     }
@@ -193,12 +192,12 @@ def same(wanted: Wanted) -> dict[str, str]:
     return {"cli": " ".join(["postroom events", *flags]), "api": "GET /api/events" + (f"?{urlencode(pairs)}" if pairs else "")}
 
 
-def pinned(visit: Visit, since: Since, *, path: str = PATH) -> str:
+def pinned(visit: Visit, since: Since) -> str:
     """The page with its time as a moment, so that who follows the link later finds the same."""
     span = SPANS[since]
     if span is None:
-        return visit.query.pinned(path)
-    return visit.query.pinned(path, since=None, **{"from": (visit.now - span).isoformat()})
+        return visit.query.pinned(PATH)
+    return visit.query.pinned(PATH, since=None, **{"from": (visit.now - span).isoformat()})
 
 
 def chips_of(visit: Visit) -> list[tuple[str, str]]:
