@@ -17,8 +17,8 @@ from outbox.errors import DatabaseUnavailable
 from outbox.log import get_logger
 from outbox.queries import load
 from outbox.store import dead
+from outbox.store import events as event_store
 from outbox.store.dead import Filter
-from outbox.store.events import replay_many
 from outbox.store.search import Wanted
 
 Q = load("plans")
@@ -207,7 +207,7 @@ async def advance(pool: Pool, plan_id: int) -> bool:
         portion = await db.fetchrow(connection, Q["portion"], plan_id, plan["portion"])
         assert portion is not None
         state, why = judged(plan, portion)
-        if state is State.RUNNING and not _waits(plan, portion, state):
+        if state is State.RUNNING and not waits(plan, portion, state):
             await _take_portion(connection, plan)
             return True
         if (state, why) != (plan["state"], None):
@@ -221,7 +221,7 @@ def judged(plan: Record | Mapping[str, Any], portion: Record | Mapping[str, Any]
     if state is State.RUNNING and plan["portion"] > plan["excused"] and portion["same"] > _allowance(plan, portion["sent"]):
         died = "died" if plan["act"] == Act.REPLAY else "came back dead by the same cause"
         state, why = State.STOPPING, f"{portion['same']} of {portion['sent']} {died}"
-    if _waits(plan, portion, state):
+    if waits(plan, portion, state):
         return state, why
     if plan["turn"] >= plan["events"]:
         return State.DONE, None
@@ -230,7 +230,7 @@ def judged(plan: Record | Mapping[str, Any], portion: Record | Mapping[str, Any]
     return (State.RUNNING if plan["portion"] < plan["allowed"] else State.RESTING), None
 
 
-def _waits(plan: Record | Mapping[str, Any], portion: Record | Mapping[str, Any], state: State) -> bool:
+def waits(plan: Record | Mapping[str, Any], portion: Record | Mapping[str, Any], state: State) -> bool:
     """Whether what was sent has to be over before anything else: all of it, or of a replay that goes on all but stragglers."""
     goes_on = state is State.RUNNING and plan["turn"] < plan["events"] and not _in_canary(plan)
     return bool(portion["under_way"] > (STRAGGLERS if goes_on and plan["act"] == Act.REPLAY else 0))
@@ -276,7 +276,7 @@ async def _send(connection: Connection, plan: Record, ids: Sequence[int]) -> lis
     if plan["act"] == Act.DISCARD:
         return await dead.discard(connection, ids, by=by, reason=plan["reason"])
     if plan["act"] == Act.REPLAY:
-        return await replay_many(connection, ids, by=by)
+        return await event_store.replay_many(connection, ids, by=by)
     return await dead.retry(connection, ids, by=by)
 
 

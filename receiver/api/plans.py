@@ -49,7 +49,7 @@ class PlanTold(Told):
     def _fits(self) -> Self:
         if not self.all and self.ids is None and self.filter() == Filter():
             raise ValueError('name a filter or ids, or say "all": true')
-        if (self.act == Act.DISCARD) is not (self.reason is not None):
+        if (self.act == "discard") is not (self.reason is not None):
             raise ValueError("a discard has a reason, and a retry has none")
         return self
 

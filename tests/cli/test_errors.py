@@ -21,7 +21,7 @@ from tests.cli.conftest import Command
         (["events", "show", str(2**63)], "'ID'"),
         (["events", "--limit", "0"], "--limit"),
         (["events", "--state", "lost"], "--state"),
-        (["events", "replay"], "ID"),
+        (["events", "replay"], "--all"),
         (["dead", "retry"], "--all"),
         (["dead", "--since", "yesterday"], "--since"),
         (["dead", "--since", "9999-12-31T23:59:59-23:00"], "--since"),

@@ -31,7 +31,6 @@ def pages(served: Served) -> dict[str, str]:
         "events": "appointment.confirmed",
         f"events/{all_.dead[0]}": "phone is invalid",
         f"events/{all_.done}": "create-note",
-        "events/again": "eplay",
         "dead": "phone is invalid",
         f"dead/{all_.group}": "Correct the data, then retry",
         "lanes": HELD_LANE,

@@ -3,6 +3,7 @@
 import json
 import re
 from html import unescape
+from urllib.parse import quote
 
 from outbox import Event
 from outbox.store.search import Wanted
@@ -96,25 +97,50 @@ async def test_the_list_is_paged_both_ways_and_sorted_by_its_links(postroom: Pos
     assert ">Newer</a>" not in first
 
 
-async def test_what_a_filter_finds_is_counted_and_then_replayed_once(postroom: Postroom, drain: Drain) -> None:
-    await stage_all(postroom, *(Event("test.unheard", {"n": n}) for n in range(3)), Event("test.phone", {}))
+async def staged_at(postroom: Postroom, event_id: int) -> str:
+    at = await postroom.value("select staged_at from outbox.events where id = $1", event_id)
+    return quote(at.isoformat())
+
+
+async def test_what_a_filter_finds_is_planned_and_replayed_and_the_ticked_are_at_once(postroom: Postroom, drain: Drain) -> None:
+    known = await stage_all(postroom, *(Event("test.unheard", {"n": n}) for n in range(3)), Event("test.phone", {}))
     await drain(DYING)
     async with operating(postroom) as visitor:
-        asked = await visitor.get("/console/events/again?kind=test.unheard")
+        listed = (await visitor.get("/console/events?kind=test.unheard")).text
+        query = re.search(r'name="query" value="([^"]*)"', listed)
+        assert query is not None
         later = await stage_all(postroom, Event("test.unheard", {"n": 4}))
+        by_hand = [str(one) for one in (*known[3:], later[0])]
+        waiting = await visitor.act("/console/acts/again", event=str(later[0]))
         await drain(DYING)
-        fields = dict(re.findall(r'name="(query|ceiling|count|all|form)" value="([^"]*)"', asked.text.partition("/console/acts/again")[2]))
-        done = await visitor.send("/console/acts/again", {name: unescape(value) for name, value in fields.items()})
-        said = await visitor.page(done.headers["location"])
-        by_hand = await visitor.act("/console/acts/again", event=str(later[0]))
-    assert "Replay 3 events" in words(asked.text)
-    assert "no route: skipped again" in words(asked.text)
-    assert "Replayed 3 of 3." in said
-    assert by_hand.status_code == 303
-    assert await postroom.totals() == {"accepted": 5, "pending": 4, "done": 0, "skipped": 0, "dead": 1}
-    noted = await postroom.rows("select target, result from outbox.audit where what = 'replay many' order by id")
-    assert "kind=test.unheard" in noted[0]["target"]
-    assert [json.loads(row["result"]) for row in noted] == [{"of": 3, "replayed": 3}, {"of": 1, "replayed": 1}]
+        made = await visitor.act("/console/acts/again/plan", query=f"{unescape(query[1])}&until={await staged_at(postroom, later[0])}")
+        plan = made.headers["location"]
+        page = await visitor.page(plan)
+        await visitor.act("/console/acts/plan/start", plan=plan.rpartition("/")[2], alone="1")
+        began = await visitor.page(plan)
+        await visitor.act("/console/acts/plan/stop", plan=plan.rpartition("/")[2])
+        stopped = (await visitor.get(plan)).text
+        undo = dict(
+            re.findall(
+                r'name="(form|plan)" value="([^"]*)"', stopped.partition('action="/console/acts/plan/resume"')[2].partition("</form>")[0]
+            )
+        )
+        await visitor.send("/console/acts/plan/resume", undo)
+        resumed = await visitor.page(plan)
+        both = await visitor.send("/console/acts/again", {"form": await visitor.form_id(), "event": by_hand})
+        said = await visitor.page(both.headers["location"])
+    assert waiting.status_code == 303
+    assert "replay 3 events" in page
+    assert "no route: skipped again" in page
+    assert f"up to #{known[2]}; what is staged later is not in it" in page
+    assert "Replayed 1 of 3: 2 waits" in began
+    assert "sends nothing more; what was sent goes on" in words(stopped)
+    assert "goes on with what is left" in resumed
+    assert "Replayed 1 of 2: 1 is dead. View" in said
+    noted = await postroom.rows("select what, target, result from outbox.audit where what like '%replay%' order by id")
+    assert [row["what"] for row in noted] == ["replay many", "plan replay", "replay many"]
+    assert json.loads(noted[1]["result"])["kinds"] == ["test.unheard"]
+    assert [json.loads(row["result"]) for row in noted[::2]] == [{"of": 1, "replayed": 0}, {"of": 2, "replayed": 1}]
 
 
 async def test_an_event_says_why_and_a_viewer_sees_masks(postroom: Postroom) -> None:

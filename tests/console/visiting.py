@@ -1,7 +1,7 @@
 """A browser without a screen: signs in, follows redirects, sends forms as a browser would."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from html import unescape
@@ -39,8 +39,8 @@ class Visitor:
         """Sends a form of the console."""
         return await self.send(path, {"form": form or await self.form_id(), **fields})
 
-    async def send(self, path: str, fields: dict[str, str], headers: dict[str, str] | None = None) -> httpx.Response:
-        return await self.talk.client.post(path, data=fields, headers=OWN if headers is None else headers)
+    async def send(self, path: str, fields: Mapping[str, str | list[str]], headers: dict[str, str] | None = None) -> httpx.Response:
+        return await self.talk.client.post(path, data=dict(fields), headers=OWN if headers is None else headers)
 
     async def sign_in(self, token: str, back: str = "") -> httpx.Response:
         return await self.send("/console/sign-in", {"token": token, "back": back})

@@ -1,17 +1,21 @@
-"""Scenes of plans: dead letters that are retried, or discarded, in portions. Each is sent once, and the plan's result adds up."""
+"""Scenes of plans: dead letters retried or discarded, settled events replayed. Each is sent once, and the result adds up."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from outbox import db
-from outbox.store import plans
+from outbox import Event, db
+from outbox.store import lanes, plans
 from outbox.store.dead import Filter
+from outbox.store.lanes import End
 from outbox.store.plans import Act
-from tests.crashes.scenes import Play, Scene, bury
+from outbox.store.search import Wanted
+from tests.crashes.scenes import Play, Scene, bury, claim_as
 from tests.crashes.world import World
+from tests.dispatcher.running import stage_all
 
 # Portions of one, ten and the rest, which a person let go on by themselves.
 LETTERS = 13
+STARTED = 1_800_000_000.0
 TALLY = """
 select bool_and(p.state = 'done')
        and (select count(*) = $1 and bool_and(ended = $2::"char") from outbox.plan_events)
@@ -37,6 +41,21 @@ def planned(act: Act, *, reason: str | None = None) -> Play:
     return play
 
 
+@asynccontextmanager
+async def settled(world: World) -> AsyncIterator[None]:
+    """Facts that nobody routed, each of a lane of its own and skipped, and a plan of their replay that was begun."""
+    ids = await stage_all(world.postroom, *(Event("other.fact", {"n": n}, lane=f"fact-{n}") for n in range(LETTERS)))
+    worker, found = await claim_as(world, "before", limit=LETTERS)
+    async with world.pool.acquire() as connection:
+        await lanes.finish(connection, [End(event, STARTED, 5, "s", "no route") for event in found], worker=worker)
+    async with db.transaction(world.pool) as connection:
+        plan_id = await plans.make_replay(connection, Wanted(), ids, by="otto")
+        assert plan_id is not None
+        assert await plans.start(connection, plan_id, canary=True, alone=True, leave_out=False)
+    await world.mention(6)
+    yield
+
+
 async def retried(world: World) -> bool:
     """Each was sent once, and is done."""
     return bool(await world.postroom.value(TALLY, LETTERS, b"d", b"p"))
@@ -48,4 +67,12 @@ async def discarded(world: World) -> bool:
 
 
 RETRIES = Scene(planned(Act.RETRY), mended=retried)
+
+
+async def replayed(world: World) -> bool:
+    """Each was sent once, and is skipped again."""
+    return bool(await world.postroom.value(TALLY, LETTERS, b"s", b"p"))
+
+
+REPLAYS = Scene(settled, mended=replayed)
 DISCARDS = Scene(planned(Act.DISCARD, reason="known"), mended=discarded)

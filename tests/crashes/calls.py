@@ -191,6 +191,14 @@ async def plan(world: World) -> None:
     assert begun.status_code in ON_EVENT, begun.text
 
 
+async def plan_of_a_replay(world: World) -> None:
+    """A plan of the one that is done, begun; whoever got no answer makes another and begins that one."""
+    answer = await ask(world, "POST", "/api/events/plans", {"kind": ["other.fact"]})
+    assert answer.status_code == 201, answer.text
+    begun = await ask(world, "POST", f"{PLANS}/{answer.json()['id']}/start", {"canary": False})
+    assert begun.status_code in ON_EVENT, begun.text
+
+
 async def note(world: World) -> None:
     """On the cause of what is dead, which is then retried."""
     await asking("POST", "/api/dead-letters/groups/cause/note", {"note": "known"})(world)
@@ -263,6 +271,9 @@ CALLS: Mapping[str, Asked] = {
         a_dead_letter,
     ),
     "api.plan": PLANNED,
+    "api.plan_of_a_replay": Asked(
+        plan_of_a_replay, truth(f"select {ONE_REPLAY} and exists (select from outbox.plans where state = 'done')"), a_done_event
+    ),
     "api.plan_begins": PLANNED,
     "api.portion": PLANNED,
     "api.rollback": ROLLED_BACK,

@@ -82,6 +82,7 @@ SCENES: Mapping[str, Scene] = {
     **dict.fromkeys(("begin.routes", "begin.sync", "begin.schedule", "begin.retire"), Scene(mixed, mended=pulls.is_registered)),
     **dict.fromkeys(("plan.portion", "plan.settle", "plan.commit"), bulk.RETRIES),
     "plan.discard": bulk.DISCARDS,
+    "plan.replay": bulk.REPLAYS,
 }
 
 

@@ -123,6 +123,7 @@ PULLS: Mapping[str, Point] = {
     "plan.settle": Point("outbox.db", "fetch", ("plans.settle",), {"query": "plans.settle"}, nth=2),
     "plan.commit": Point(PLANS, "advance", (COMMIT,)),
     "plan.discard": Point(PLANS, "_take_portion", ("plans.taken", "plans.move")),
+    "plan.replay": Point(EVENTS, "replay_many", ("events.replay_many",), nth=2),
 }
 
 DISPATCHER: Mapping[str, Point] = {
@@ -216,6 +217,7 @@ RECEIVER: Mapping[str, Point] = {
     "api.pause": Point(DESTINATIONS, "pause", ("destinations.pause",)),
     "api.resume": Point(DESTINATIONS, "resume", ("destinations.resume",)),
     "api.plan": Point(PLANS, "make", ("plans.make", "plans.mark_late")),
+    "api.plan_of_a_replay": Point(PLANS, "make_replay", ("plans.make_replay",)),
     "api.plan_begins": Point(PLANS, "start", ("plans.start",)),
     "api.portion": Point(PLANS, "advance", (COMMIT,)),
     "api.rollback": Point("outbox.store.phorest_rollback", "stage_batch", moments=(Moment.BEFORE, Moment.AFTER)),
@@ -243,7 +245,7 @@ _SESSION = "sign-ins and forms of the console: no event depends on them: tests/c
 _GROUPS: Mapping[str, tuple[str, ...]] = {
     _BY_HAND: (
         *("acts.bury", "acts.release", "acts.run_now", "notes.remove", "pending.take_one", "runs.cancel", "syncs.allow", "syncs.expect"),
-        *("plans.go_on", "plans.stop"),
+        *("plans.go_on", "plans.stop", "plans.resume"),
     ),
     _SESSION: (
         *("sessions.begin", "sessions.end", "sessions.find", "sessions.offer_link", "sessions.prune", "sessions.send_form"),
@@ -277,7 +279,6 @@ EXEMPT: Mapping[str, str] = {
     "events.replay_lock": "locks until its transaction ends; what that writes is events.replay",
     "events.replay_many_lock": "as events.replay_lock",
     "events.keep_many": "as events.replay_lock: keeps events from being dropped until its transaction ends",
-    "events.replay_many": "events.replay for several, in one statement of one transaction, which a person repeats; what it left is shown",
     "wanted.want": "sent for a handler of a user's own module only; repeated each minute: tests/dispatcher/test_handlers_docs.py",
     "phorest_repairs.lock": "locks a row until its transaction ends, and writes nothing",
     "plans.take": "as phorest_repairs.lock",
