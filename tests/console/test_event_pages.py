@@ -132,7 +132,7 @@ async def test_what_a_filter_finds_is_planned_and_replayed_and_the_ticked_are_at
     assert waiting.status_code == 303
     assert "replay 3 events" in page
     assert "no route: skipped again" in page
-    assert f"up to #{known[2]}; what is staged later is not in it" in page
+    assert f"up to #{known[2]} ; what is staged later is not in it" in page
     assert "Replayed 1 of 3: 2 waits" in began
     assert "sends nothing more; what was sent goes on" in words(stopped)
     assert "goes on with what is left" in resumed
