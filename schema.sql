@@ -660,6 +660,8 @@ create table outbox.runs (
   ended_at    timestamptz,
   missed      jsonb       not null default '{}',  -- by what it is: {"contacts": {"changed": 40, "missed": 1}}, of which so many no webhook had announced
   quota       int,                                -- calls that the API allows in a day; NULL: it does not say
+  pace        real,                               -- records a second over the last minute at work; NULL: it is not at work, or not known
+  moved_at    timestamptz,                        -- when it was last written down how far it is; NULL: not yet
   check ((state in ('done', 'failed', 'cancelled', 'braked')) = (ended_at is not null))
 );
 create index runs_sync on outbox.runs (sync, id);
@@ -994,6 +996,18 @@ create table crm.phorest_repairs (                -- clients that something wait
   asked_at  timestamptz not null default now()
 );
 
+create table crm.phorest_rollbacks (               -- what we made at GHL for Phorest is taken back: one row each time that this was begun
+  id         bigint generated always as identity primary key,
+  made       jsonb       not null,                -- how much there was to delete when it began, by kind of record
+  by_whom    text        not null,
+  begun_at   timestamptz not null default now(),
+  staged_at  timestamptz,                         -- when all its deletions were staged; NULL: not yet, or that was broken off
+  stopped_at timestamptz,                         -- nothing more is deleted, until it is begun anew; NULL: nobody stopped it
+  stopped_by text,
+  check ((stopped_at is null) = (stopped_by is null))
+);
+create unique index phorest_rollbacks_begun on crm.phorest_rollbacks ((true)) where staged_at is null and stopped_at is null;   -- one at a time
+
 create table crm.audits (                         -- both sides compared, one row for each run of an audit
   id         bigint primary key,                  -- the run's
   system     text        not null,                -- phorest
@@ -1038,9 +1052,17 @@ create table crm.google_contacts (
   unique (user_id, resource_name)
 );
 
+create table crm.google_unidentified (             -- a user's contacts at Google that are left out: neither an e-mail address nor a phone number
+  user_id       text not null references crm.google_users on delete cascade,
+  resource_name text not null,
+  primary key (user_id, resource_name)
+);
+
 -- Whoever is not the owner of these tables sees what belongs to the user that postroom.user_id names, and nothing when it names none.
 alter table crm.google_users enable row level security;
 alter table crm.google_contacts enable row level security;
+alter table crm.google_unidentified enable row level security;
+create policy own_unidentified on crm.google_unidentified using (user_id = current_setting('postroom.user_id', true));
 create policy own_settings on crm.google_users using (user_id = current_setting('postroom.user_id', true));
 create policy own_contacts on crm.google_contacts using (user_id = current_setting('postroom.user_id', true));
 

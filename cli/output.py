@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime
 from typing import Any, TypeAlias
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -109,8 +109,8 @@ def count(number: int, word: str, words: str | None = None) -> str:
     return f"{number} {word if number == 1 else words or word + 's'}"
 
 
-def progress(*, quiet: bool) -> Progress:
-    """A bar on standard error, only on a terminal."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+def progress(*, quiet: bool, more: Sequence[ProgressColumn] = ()) -> Progress:
+    """A bar on standard error, only on a terminal; `more` of what it tells stands at its end."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), *more)
     console = err()
     return Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal)

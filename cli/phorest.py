@@ -63,6 +63,7 @@ def import_one(
 @app.command("rollback")
 def roll_back(
     apply: Annotated[bool, typer.Option("--apply", help="Do it. Without it: only count.")] = False,
+    stop: Annotated[bool, typer.Option("--stop", help="Delete nothing more of one that is at work.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="With --apply: show how far it is, until nothing is left.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -70,14 +71,22 @@ def roll_back(
 
     Without --apply it counts what would be deleted, which also tells how far a rollback at work is. With it the syncs of Phorest are
     paused, and each deletion becomes an event: retried, within the rate, and gone on with after an interruption. Asked for again, it
-    goes on. With --wait it ends when no deletion is to come; exit code 1: some are dead letters, or something was made meanwhile.
+    goes on. --stop ends it: what is to come is not deleted, until it is begun anew. With --wait it ends when no deletion is to come;
+    exit code 1: some are dead letters, or something was made meanwhile.
 
     Examples:
 
         postroom phorest rollback
 
         postroom phorest rollback --apply --wait
+
+        postroom phorest rollback --stop
     """
+    if stop and (apply or wait):
+        raise Usage("--stop ends a rollback: leave out --apply and --wait.")
+    if stop:
+        _stop(as_json=as_json)
+        return
 
     async def act(pool: Pool) -> tuple[dict[str, int], int, Rest | None]:
         left = await rollback.left(pool)
@@ -92,10 +101,24 @@ def roll_back(
     elif apply:
         said = f"{count(staged, 'deletion')} staged, the syncs of Phorest are paused."
     else:
-        said = f"A rollback would delete: {', '.join(f'{n} of kind {kind}' for kind, n in left.items()) or 'nothing'}."
+        said = f"A rollback would delete: {_named(left)}."
     emit(document, as_json=as_json, human=lambda console: console.print(said, soft_wrap=True))
     if rest is not None and rest.left > 0:
         raise typer.Exit(Code.FAILED)
+
+
+def _stop(*, as_json: bool) -> None:
+    async def act(pool: Pool) -> dict[str, int]:
+        await operators.stop_phorest_rollback(pool, actor())
+        return await rollback.left(pool)
+
+    left = ask(act)
+    said = f"Stopped. Still there: {_named(left)}. `postroom phorest rollback --apply` begins anew."
+    emit({"left": left, "stopped": True}, as_json=as_json, human=lambda console: console.print(said, soft_wrap=True))
+
+
+def _named(left: dict[str, int]) -> str:
+    return ", ".join(f"{n} of kind {kind}" for kind, n in left.items()) or "nothing"
 
 
 async def _watch(pool: Pool, total: int, *, quiet: bool) -> Rest:

@@ -8,13 +8,13 @@ from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
-from rich.progress import Progress, TaskID
+from rich.progress import Progress, TaskID, TextColumn
 
 from cli import kept, own_modules, running
 from cli.database import database, opened
 from cli.errors import Code, Usage, bad
 from cli.options import Json, moment
-from cli.output import emit, err, facts, progress
+from cli.output import count, emit, err, facts, progress
 from cli.who import note, operator
 from dispatcher.config import DispatcherSettings
 from dispatcher.modules import Loaded
@@ -54,7 +54,7 @@ def command(
     """Run a sync now and watch it to its end.
 
     A dispatcher does it if there is one, else this process does. Ctrl-C leaves the run to the next dispatcher; `postroom syncs
-    cancel` ends it.
+    cancel` ends it. Exit code 0: it went well; 1: it did not, or some records could not be taken.
 
     Examples:
 
@@ -76,7 +76,7 @@ def command(
     with database(settings) as dsn:
         found = running.run(_run(dsn, settings, own, loaded, name, type_, hours_back, dry_run, span=span, quiet=as_json))
     emit(found, as_json=as_json, human=lambda console: _show(console, found))
-    if found["state"] != RunState.DONE:
+    if found["state"] != RunState.DONE or found["counts"]["errors"]:
         raise typer.Exit(Code.FAILED)
 
 
@@ -118,13 +118,15 @@ async def _run(
         if not await workers.alive(pool) or (name in loaded.syncs and await syncs.one(pool, name) is None):
             await Schedule(shared, loaded.syncs).register()  # nobody else says what there is, or has said it yet
         run_id = await _ask(pool, name, type_, hours_back, dry_run, span=span, there=loaded.syncs)
+        if type_ == "full" and not quiet:
+            err().print(_expects(await sync_facts.usual(pool, name, type_)))
         stop = asyncio.Event()
 
         async def is_over() -> bool:
             row = await runs.one(pool, run_id)
             return row is None or row["state"] in ENDS
 
-        with progress(quiet=quiet) as bar:
+        with progress(quiet=quiet, more=[TextColumn("{task.fields[pace]}")]) as bar:
             watching = asyncio.create_task(_watch(pool, run_id, bar, stop))
             try:
                 if not await workers.alive(pool):
@@ -162,9 +164,17 @@ async def _ask(pool: Pool, name: str, type_: str, hours_back: int | None, dry_ru
     return asked.id
 
 
+def _expects(usual: Mapping[str, Any] | None) -> str:
+    """What a full run costs, before it begins."""
+    if usual is None:
+        return "No full run yet that tells what it takes."
+    share = f", {usual['calls'] / usual['quota']:.1%} of the day's" if usual["quota"] else ""
+    return f"As the last full run: {count(usual['calls'], 'call')}{share}, and {timedelta(seconds=round(usual['worked_ms'] / 1000))}."
+
+
 async def _watch(pool: Pool, run_id: int, bar: Progress, stop: asyncio.Event) -> None:
     """Shows how far it is until it has ended, or waits for something that takes long."""
-    task: TaskID = bar.add_task("queued", total=None)
+    task: TaskID = bar.add_task("queued", total=None, pace="")
     waited_s = 0.0
     while not stop.is_set():
         row = await runs.one(pool, run_id)
@@ -175,8 +185,16 @@ async def _watch(pool: Pool, run_id: int, bar: Progress, stop: asyncio.Event) ->
             stop.set()
             return
         shown = row["phase"] or row["state"]
-        bar.update(task, description=shown, completed=row["progress"], total=row["expected"])
+        bar.update(task, description=shown, completed=row["progress"], total=row["expected"], pace=_pace(sync_facts.run(row)))
         await asyncio.sleep(LOOK_S)
+
+
+def _pace(run: Mapping[str, Any]) -> str:
+    """How fast it is, how long it still takes, and what went wrong so far; nothing of it before it is known."""
+    rate = f"{run['rate']:,.0f}/s" if run["rate"] else None
+    left = f"{timedelta(seconds=run['left_s'])} left" if run["left_s"] is not None else None
+    errors = count(run["counts"]["errors"], "error") if run["counts"]["errors"] else None
+    return ", ".join(part for part in (rate, left, errors) if part)
 
 
 def _show(console: Console, run: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ Times at which nothing was due (nights, weekends of a schedule of office hours) 
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from itertools import islice
@@ -25,14 +26,31 @@ class Light(StrEnum):
     GREY = "grey"
 
 
-def light(cadences: Sequence[Cadence], *, last_success_at: datetime | None, expected_since: datetime, now: datetime) -> Light:
-    """Of a sync that has had these schedules, and was on, since `expected_since`: what was not due before then makes nothing older."""
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A light with what it was seen by: the age since `since` in intervals, and how often it was due since then (RED_AFTER: or more)."""
+
+    light: Light
+    interval_s: float
+    since: datetime
+    missed: int
+
+
+def standing(cadences: Sequence[Cadence], *, last_success_at: datetime | None, expected_since: datetime, now: datetime) -> Standing | None:
+    """Of a sync that has had these schedules, and was on, since `expected_since`: what was not due before then makes nothing older.
+
+    None: nothing is expected of it.
+    """
     if not cadences:
-        return Light.GREY
+        return None
     since = max(last_success_at or expected_since, expected_since)
     cadence = min(cadences, key=lambda one: interval_s(one, around=since))
-    age = (now - since).total_seconds() / interval_s(cadence, around=since)
+    each_s = interval_s(cadence, around=since)
+    age = (now - since).total_seconds() / each_s
     missed = sum(1 for tick in islice(cadence.after(since), RED_AFTER) if tick <= now)
+    colour = Light.GREEN
     if age > RED_AFTER and missed >= RED_AFTER:
-        return Light.RED
-    return Light.YELLOW if age >= YELLOW_AFTER and missed >= YELLOW_AFTER else Light.GREEN
+        colour = Light.RED
+    elif age >= YELLOW_AFTER and missed >= YELLOW_AFTER:
+        colour = Light.YELLOW
+    return Standing(colour, each_s, since, missed)

@@ -146,8 +146,17 @@ async def roll_back_phorest(pool: Pool, actor: Actor) -> tuple[int, list[str]]:
     """
     async with transaction(pool) as connection:
         paused = await phorest_rollback.pause_syncs(connection, by=actor.name)
+        await phorest_rollback.begin(connection, by=actor.name)
         await actor.note(connection, "phorest rollback", left=await phorest_rollback.left(connection), paused=paused)
     return await phorest_rollback.stage_all(pool), paused
+
+
+async def stop_phorest_rollback(where: Where, actor: Actor) -> None:
+    """What is still to come of it is not deleted; Phorest's syncs stand as before. Raises NotNow when nothing is to come."""
+    async with transaction(where) as connection:
+        if not await phorest_rollback.stop(connection, by=actor.name):
+            raise NotNow("No deletion of a rollback is to come: there is nothing to stop.")
+        await actor.note(connection, "stop phorest rollback", left=await phorest_rollback.left(connection))
 
 
 @asynccontextmanager

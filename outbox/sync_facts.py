@@ -8,18 +8,22 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from math import ceil
 from typing import Any, Final
 
 from outbox import cadence
 from outbox.cadence import Cadence, InvalidCadence
 from outbox.db import Connection, Pool, Record
-from outbox.light import Light, light
+from outbox.light import RED_AFTER, YELLOW_AFTER, Light, Standing, standing
 from outbox.store import google_users, runs, schedules, syncs
+from outbox.store.runs import RunState
 from outbox.timeline import iso
 
 NEXT: Final = 5
 RECENT: Final = 20
+EXAMPLES: Final = 3
+STALE: Final = timedelta(minutes=2)  # of a run without a page for so long nobody knows how fast it is
 CONSENT_LOST: Final = "the user's consent has ended: they have to give it again"
 PLAIN: Final = (
     *("id", "sync", "type", "trigger", "state", "reason", "dry_run", "hours_back", "calls", "quota_left", "quota"),
@@ -28,6 +32,7 @@ PLAIN: Final = (
 COUNTS: Final = ("total", "created", "updated", "unchanged", "skipped", "deleted", "errors")
 WORST: Final = (Light.RED, Light.YELLOW, Light.GREEN, Light.GREY)
 TIMES: Final = ("since", "until", "asked_at", "started_at", "ended_at", "held_until")
+LANES: Final = {"ghl-contacts": "ghl:contact:", "notion-clients": "notion:page:", "appointments": "appointment:"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +87,7 @@ async def late(pool: Connection | Pool) -> Counter[Light]:
     found = await syncs.every(pool)
     of, told = await _schedules(pool, found), Counter[Light]()
     for row in found:
-        colour = _colour(row, _expected(row, of.get(row["name"], [])))
+        colour = _colour(row, _stands(row, _expected(row, of.get(row["name"], []))))
         told[Light.YELLOW if colour is Light.GREEN and row["brake_id"] is not None else colour] += 1
     grouped = await users(pool)
     told.update({Light(colour): number for colour, number in grouped["lights"].items()} if grouped else {})
@@ -128,8 +133,18 @@ async def one(pool: Connection | Pool, name: str) -> dict[str, Any] | None:
     records = [] if last is None else await runs.records(pool, last, limit=RECENT)
     return {
         **_sync(row, await schedules.of(pool, name), None if current is None else run(current)),
-        "recent": [record(entry) for entry in records],
+        "usual": {found["type"]: _usual(found) for found in await runs.usual(pool, name, row["types"])},
+        "recent": [record(name, entry) for entry in records],
     }
+
+
+async def usual(pool: Connection | Pool, name: str, type_: str) -> dict[str, Any] | None:
+    """What a run of this type costs: what the last one took that ended well and left nothing out. None: there was none yet."""
+    return next((_usual(found) for found in await runs.usual(pool, name, [type_])), None)
+
+
+def _usual(row: Record) -> dict[str, Any]:
+    return {"run": row["id"], "at": iso(row["ended_at"]), **{name: row[name] for name in ("total", "calls", "quota", "worked_ms")}}
 
 
 def run(row: Record) -> dict[str, Any]:
@@ -140,9 +155,29 @@ def run(row: Record) -> dict[str, Any]:
         "why": row["why"],
         "counts": {name: row[name] for name in COUNTS},
         "errors_by": json.loads(row["errors_by"]),
+        **_pace(row),
         "missed": missed(row),
         **{name: iso(row[name]) for name in TIMES},
     }
+
+
+def _pace(row: Record) -> dict[str, Any]:
+    """Records a second, and how many seconds are left of this phase; None: nobody knows, or it is not at work."""
+    done, expected, per_s = row["progress"], row["expected"], row["pace"]
+    if row["state"] != RunState.RUNNING or not per_s or row["now"] - row["moved_at"] > STALE:
+        return {"rate": None, "left_s": None}
+    is_known = expected is not None and expected >= done
+    left_s = (expected - done) / per_s - (row["now"] - row["moved_at"]).total_seconds() if is_known else None
+    return {"rate": round(per_s, 2), "left_s": None if left_s is None else max(0, ceil(left_s))}
+
+
+async def errors(pool: Connection | Pool, row: Record) -> list[dict[str, Any]]:
+    """The errors of a run by category, the most first, each with a few examples of its log, which is bounded."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for entry in await runs.examples(pool, row["id"], each=EXAMPLES):
+        found.setdefault(entry["category"], []).append(record(row["sync"], entry))
+    counted = sorted(json.loads(row["errors_by"]).items(), key=lambda one: (-one[1], one[0]))
+    return [{"category": category, "count": number, "examples": found.get(category, [])} for category, number in counted]
 
 
 def missed(row: Record) -> dict[str, dict[str, Any]]:
@@ -153,21 +188,25 @@ def missed(row: Record) -> dict[str, dict[str, Any]]:
     }
 
 
-def record(row: Record) -> dict[str, Any]:
-    """What became of one record."""
-    return {"record": row["record"], "what": row["what"], "category": row["category"], "note": row["note"], "at": iso(row["at"])}
+def record(sync: str, row: Record) -> dict[str, Any]:
+    """What became of one record; `lane`: where the events about it take their turn, if that is known of records of this sync."""
+    lane = LANES.get(sync.partition(":")[0])
+    told = {name: row[name] for name in ("record", "what", "category", "note")}
+    return {**told, "lane": lane + row["record"] if lane and row["record"] else None, "at": iso(row["at"])}
 
 
 def _sync(row: Record, entries: list[Record], current: Mapping[str, Any] | None) -> dict[str, Any]:
     listed = [_schedule(entry) for entry in entries]
     expected = _expected(row, entries)
+    stands = _stands(row, expected)
     due = [] if not expected else sorted(entry["next"][0]["utc"] for entry in listed if entry["on"] and entry["next"])
     return {
         "name": row["name"],
         "destination": row["destination"],
         "types": list(row["types"]),
         "off": _off(row),
-        "light": _colour(row, expected).value,
+        "light": _colour(row, stands).value,
+        "light_rule": None if stands is None else _rule_of(stands),
         "watermark": iso(row["watermark"]),
         "paused_at": iso(row["paused_at"]),
         "paused_by": row["paused_by"],
@@ -194,10 +233,24 @@ def _expected(row: Record, entries: Sequence[Record]) -> list[Cadence]:
     return [rule for entry in entries if entry["is_on"] and (rule := _rule(entry)) is not None]
 
 
-def _colour(row: Record, expected: Sequence[Cadence]) -> Light:
+def _stands(row: Record, expected: Sequence[Cadence]) -> Standing | None:
+    return standing(expected, last_success_at=row["ok_at"], expected_since=row["expected_since"], now=row["now"])
+
+
+def _colour(row: Record, stands: Standing | None) -> Light:
     if row["paused_by"] == syncs.BY_ITSELF and _off(row) is None:
         return Light.RED  # nobody wanted that, and it does not go on without a person
-    return light(expected, last_success_at=row["ok_at"], expected_since=row["expected_since"], now=row["now"])
+    return Light.GREY if stands is None else stands.light
+
+
+def _rule_of(stands: Standing) -> dict[str, Any]:
+    """By what a light shows its colour."""
+    return {
+        "green_under_s": round(stands.interval_s * YELLOW_AFTER),
+        "yellow_to_s": round(stands.interval_s * RED_AFTER),
+        "ages_from": iso(stands.since),
+        "missed": stands.missed,
+    }
 
 
 def _end(row: Record, which: str) -> dict[str, Any] | None:

@@ -9,16 +9,20 @@ from dispatcher.context import Context
 from dispatcher.errors import Gone
 from dispatcher.outcome import Done, Outcome, Settled, Skipped
 from outbox.event import Claimed
-from outbox.store import links
+from outbox.store import links, phorest_rollback
 from outbox.store.phorest import Kind
 
 
 class Undo(BaseModel):
-    """Payload of phorest.undo: a record, and what it was called at GHL when the rollback was asked for."""
+    """Payload of phorest.undo: a record, and what it was called at GHL when the rollback was asked for.
+
+    `stopped_before`: so many rollbacks had been stopped by then. When it is one more, this one was.
+    """
 
     kind: Kind
     id: str
     theirs: str
+    stopped_before: int = 0
 
 
 async def undo(event: Claimed, ctx: Context) -> Outcome | Settled:
@@ -27,6 +31,8 @@ async def undo(event: Claimed, ctx: Context) -> Outcome | Settled:
     link = await links.made_one(ctx.services.pool, told.kind.link, told.id)
     if link is None or link.theirs != told.theirs:
         return Skipped("not made by us, or undone already")
+    if await phorest_rollback.stops(ctx.services.pool) > told.stopped_before:
+        return Skipped("the rollback was stopped")
     ghl = await ctx.ghl_for(None)
     try:
         await ctx.step("delete", lambda: _delete(ghl, told.kind, told.theirs), repeatable=True)

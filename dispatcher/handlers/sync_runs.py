@@ -18,7 +18,7 @@ from dispatcher.context import Context
 from dispatcher.errors import AnswerLost, Failed, Forbidden, Gone, Misused, RateLimited, Refused, RemoteError, Unavailable
 from dispatcher.outcome import Dead, Done, Outcome, Retry, Settled, Skipped, Snooze, reason_of
 from dispatcher.syncs.base import NeedsPerson, Sync, Unusable
-from dispatcher.syncs.run import Cancelled, Run, Stopping
+from dispatcher.syncs.run import Cancelled, Run, Stopping, error_of
 from outbox.db import Connection
 from outbox.errors import DatabaseUnavailable, OwnershipLost
 from outbox.event import Claimed
@@ -127,6 +127,8 @@ async def _noted(run: Run, connection: Connection, state: RunState, why: str, ca
     numbers = run.committed()
     if category is not None:
         numbers.errors_by = {**numbers.errors_by, category.value: numbers.errors_by.get(category, 0) + 1}
+        if run.room_for_errors:
+            await runs.log(connection, run.id, [error_of(category, None, why)])
     await runs.keep(connection, run.id, numbers, state=state, reason=why)
 
 

@@ -41,8 +41,10 @@ async def pull(run: Run) -> None:
         run.phase("changes" if at["since"] else "everything")
         run.progress(at["done"], at["of"])
         async with run.page(at) as page:
-            if at["pages"] == 1 and not at["since"]:
+            is_first = at["pages"] == 1 and not at["since"]
+            if is_first:
                 await runs.forget_seen(page.connection, run.id)
+            await _set_aside(page, run.account, found, begins_anew=is_first)
             await _apply(page, run.account, found, imports=user["imports"] == "all", label=user["label"])
     if not at["since"]:
         await _sweep(run, run.account, at)
@@ -84,6 +86,12 @@ async def _next(google: GooglePeople, at: dict[str, Any]) -> tuple[dict[str, Any
         "pages": at["pages"] + 1,
     }
     return place, found
+
+
+async def _set_aside(page: Page, user: str, found: ConnectionsPage, *, begins_anew: bool) -> None:
+    names = [name for person in found.people for name in (person.resource_name, *person.was)]
+    unidentified = [one.resource_name for one in found.people if not (one.is_deleted or one.emails or one.phones)]
+    await google_contacts.set_aside(page.connection, user, names, unidentified=unidentified, begins_anew=begins_anew)
 
 
 async def _apply(page: Page, user: str, found: ConnectionsPage, *, imports: bool, label: str | None) -> None:

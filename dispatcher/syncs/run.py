@@ -14,6 +14,7 @@ from typing import Any, Final
 from dispatcher.clients.tally import Tally
 from dispatcher.context import Context
 from dispatcher.errors import scrub
+from dispatcher.syncs.pace import Pace
 from outbox.db import Connection
 from outbox.errors import PostroomError
 from outbox.event import Event
@@ -23,6 +24,7 @@ from outbox.store.events import Arrival
 from outbox.store.runs import Begun, Category, Entry, Numbers, RunState, What
 
 MOST_LOGGED: Final = 1_000
+MOST_ERRORS_LOGGED: Final = 200  # beside those: a run that does much still says what went wrong
 NOTE_CHARS: Final = 300
 
 
@@ -37,10 +39,11 @@ class Stopping(PostroomError):
 class Page:
     """Open inside `async with run.page(...)`. `connection` is for the store's functions; no network call belongs inside."""
 
-    def __init__(self, connection: Connection, numbers: Numbers, *, room: int) -> None:
+    def __init__(self, connection: Connection, numbers: Numbers, *, room: int, room_for_errors: int) -> None:
         self.connection, self.numbers = connection, numbers
-        self._room = room
+        self._room, self._room_for_errors = room, room_for_errors
         self.entries: list[Entry] = []
+        self.errors: list[Entry] = []
         self.met: list[str] = []
 
     async def stage(self, event: Event) -> int:
@@ -67,21 +70,24 @@ class Page:
     def did(self, what: What, record: str, note: str | None = None) -> None:
         """Counts a record and keeps what became of it, while the run's log has room. The note holds no personal data."""
         self.count(**{what.value: 1})
-        self._log(Entry(record, what, None, note))
+        if len(self.entries) < self._room:
+            self.entries.append(Entry(record, what, None, note))
 
     def error(self, category: Category, record: str | None, message: str) -> None:
         """This record could not be taken; the run goes on."""
         self.numbers.errors += 1
         self.numbers.errors_by[category] = self.numbers.errors_by.get(category, 0) + 1
-        self._log(Entry(record or "", What.ERROR, category, scrub(message, max_chars=NOTE_CHARS)))
+        if len(self.errors) < self._room_for_errors:
+            self.errors.append(error_of(category, record, message))
 
     def seen(self, records: Sequence[str]) -> None:
         """A full run met these: what it never met is gone over there."""
         self.met.extend(records)
 
-    def _log(self, entry: Entry) -> None:
-        if len(self.entries) < self._room:
-            self.entries.append(entry)
+
+def error_of(category: Category, record: str | None, message: str) -> Entry:
+    """An error as the log of a run has it; `record` None: it is no single one's."""
+    return Entry(record or "", What.ERROR, category, scrub(message, max_chars=NOTE_CHARS))
 
 
 class Run:
@@ -98,7 +104,8 @@ class Run:
         self.may_delete = begun.may_delete
         self.kept: dict[str, Any] = dict(begun.kept)
         self.watermark: datetime | None = begun.until
-        self._tally, self._logged = tally, begun.logged
+        self._tally, self._logged, self._logged_errors = tally, begun.logged, begun.logged_errors
+        self._pace = Pace(begun.numbers.worked_ms, phase=begun.numbers.phase, done=begun.numbers.progress)
         self._numbers, self._before, self._committed = begun.numbers, begun.numbers, begun.numbers
         self._page_open = False
 
@@ -106,6 +113,11 @@ class Run:
     def checkpoint(self) -> Any:
         """What the last committed page left: JSON; None: there was none."""
         return self._numbers.checkpoint
+
+    @property
+    def room_for_errors(self) -> int:
+        """So many more of them its log takes."""
+        return max(0, MOST_ERRORS_LOGGED - self._logged_errors)
 
     @property
     def numbers(self) -> Numbers:
@@ -132,8 +144,14 @@ class Run:
         numbers.errors_by, numbers.missed = dict(numbers.errors_by), dict(numbers.missed)
         is_progress = checkpoint != numbers.checkpoint
         numbers.checkpoint, numbers.pages = checkpoint, numbers.pages + 1
+        numbers.pace = self._pace.behind_page(numbers.worked_ms, phase=numbers.phase, done=numbers.progress)
         async with self.ctx.part(is_progress=is_progress) as connection:
-            page = Page(connection, numbers, room=max(0, MOST_LOGGED - self._logged))
+            page = Page(
+                connection,
+                numbers,
+                room=max(0, MOST_LOGGED - self._logged),
+                room_for_errors=self.room_for_errors,
+            )
             rehearsal = connection.transaction()
             if self.dry_run:
                 await rehearsal.start()
@@ -142,11 +160,12 @@ class Run:
                 await rehearsal.rollback()
             if page.met:
                 await runs.saw(connection, self.id, page.met)
-            if page.entries:
-                await runs.log(connection, self.id, page.entries)
+            if logged := [*page.entries, *page.errors]:
+                await runs.log(connection, self.id, logged)
             cancel_by = await runs.keep(connection, self.id, numbers, state=RunState.RUNNING)
         self._numbers = self._committed = numbers
         self._logged += len(page.entries)
+        self._logged_errors += len(page.errors)
         await self.ctx.heard()
         if cancel_by is not None:
             raise Cancelled(f"cancelled by {cancel_by}")

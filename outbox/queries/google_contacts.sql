@@ -42,6 +42,12 @@ returning resource_name, (xmax = 0) created
 update crm.google_contacts set deleted_at = now(), synced_at = now() where user_id = $1 and resource_name = any ($2::text[]) and deleted_at is null
 returning resource_name
 
+-- name: set_aside
+-- of the people of a page ($2), those with neither address nor number ($3); $4: it begins a list of everything, so what was known is forgotten.
+with known as (
+  delete from crm.google_unidentified where user_id = $1 and ($4 or resource_name = any ($2::text[])) and resource_name <> all ($3::text[]))
+insert into crm.google_unidentified (user_id, resource_name) select $1, unnest($3::text[]) on conflict do nothing
+
 -- name: unmet
 -- read only: how many of a user's contacts full run $2 has not met, and how many there are.
 select count(*) filter (where not exists (select from outbox.run_seen s where s.run_id = $2 and s.record = c.resource_name))::int unmet, count(*)::int total

@@ -1,7 +1,8 @@
 -- name: some
 -- read only: users' settings, the schedule and the last success of their sync, and how their consent stands; what there is not is NULL.
 select asked.user_id, u.imports, u.label, coalesce(s.is_on, false) enabled, s.cron, s.every_s, s.due_at, y.succeeded_at last_sync_at,
-       c.state connection, c.why connection_why, y.paused_why, case when last.state = 'braked' then last.reason end braked_why
+       c.state connection, c.why connection_why, y.paused_why, case when last.state = 'braked' then last.reason end braked_why,
+       (select count(*)::int from crm.google_unidentified n where n.user_id = asked.user_id) no_identifier
 from (select user_id, 'google-contacts:' || user_id sync from unnest($1::text[]) user_id) asked
 left join crm.google_users u on u.user_id = asked.user_id
 left join outbox.syncs y on y.name = asked.sync

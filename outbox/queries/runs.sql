@@ -43,20 +43,23 @@ where r.id = $1 and r.state in ('done', 'cancelled', 'braked')
 -- name: begin
 -- queued, waiting, failed or running -> running, with what its sync keeps; its span is fixed the first time.
 update outbox.runs r
-set state = 'running', reason = null, ended_at = null, started_at = coalesce(started_at, now()),
+set state = 'running', reason = null, ended_at = null, started_at = coalesce(started_at, now()), pace = null, moved_at = now(),
     until = coalesce(until, now()),
     since = case when until is not null then since when hours_back is not null then now() - hours_back * interval '1 h' else s.watermark end
 from outbox.syncs s where r.id = $1 and s.name = r.sync
 returning r.id, r.sync, r.type, r.trigger, r.dry_run, r.hours_back, r.since, r.until, r.started_at, r.created, r.updated, r.unchanged, r.skipped, r.deleted,
           r.errors, r.errors_by, r.calls, r.quota_left, r.quota, r.phase, r.progress, r.expected, r.pages, r.checkpoint, r.worked_ms, r.missed, r.cancel_by,
-          s.kept, s.may_delete, s.off, (select count(*)::int from outbox.run_records k where k.run_id = r.id) logged
+          s.kept, s.may_delete, s.off,
+          (select count(*) filter (where what <> 'error')::int from outbox.run_records k where k.run_id = r.id) logged,
+          (select count(*) filter (where what = 'error')::int from outbox.run_records k where k.run_id = r.id) logged_errors
 
 -- name: keep
 -- a run's numbers and its checkpoint, in the transaction of a page or of its end; answers whether somebody asked that it ends.
 update outbox.runs
 set state = $2, reason = $3, ended_at = case when $4 then now() end, created = $5, updated = $6, unchanged = $7, skipped = $8, deleted = $9,
     errors = $10, errors_by = $11::jsonb, calls = $12, quota_left = $13, phase = $14, progress = $15, expected = $16, pages = $17,
-    checkpoint = $18::jsonb, worked_ms = $19, missed = $20::jsonb, quota = $21
+    checkpoint = $18::jsonb, worked_ms = $19, missed = $20::jsonb, quota = $21,
+    pace = case when $2 = 'running' then $22::real end, moved_at = now()
 where id = $1 and state in ('running', 'waiting') returning cancel_by
 
 -- name: cancel
@@ -104,14 +107,21 @@ delete from outbox.run_seen where run_id = $1
 
 -- name: list
 -- read only: runs of sync $1 (NULL: of all), newest first, below id $2, at most $3, with why an undone one waits.
-select r.*, s.why, s.until held_until from outbox.runs r
+select r.*, s.why, s.until held_until, now() as now from outbox.runs r
 left join lateral (select why, until from outbox.states(array[r.id]) where r.ended_at is null) s on true
 where ($1::text is null or r.sync = $1) and ($2::bigint is null or r.id < $2) order by r.id desc limit $3
 
 -- name: last
 -- read only: the newest $2 runs of each of these syncs, newest first.
-select s.name sync, r.id, r.state from unnest($1::text[]) s(name)
-cross join lateral (select id, state from outbox.runs where sync = s.name order by id desc limit $2) r order by s.name, r.id desc
+select s.name sync, r.* from unnest($1::text[]) s(name)
+cross join lateral (
+  select id, state, created, updated, unchanged, skipped, deleted, errors, ended_at from outbox.runs where sync = s.name order by id desc limit $2) r order by s.name, r.id desc
+
+-- name: usual
+-- read only: of each of these types the newest run of sync $1 that ended well, and took all that was there to take.
+select t.type, r.id, r.ended_at, r.total, r.calls, r.quota, r.worked_ms from unnest($2::text[]) t(type)
+cross join lateral (
+  select * from outbox.runs where sync = $1 and type = t.type and state = 'done' and not dry_run and hours_back is null order by id desc limit 1) r
 
 -- name: today
 -- read only: calls of the runs that each of these syncs was asked for today (UTC), and how many the far side said last that it has left.
@@ -120,14 +130,22 @@ from outbox.runs where sync = any ($1::text[]) and id >= outbox.first_id((now() 
 
 -- name: some
 -- read only: runs, with why they wait.
-select r.*, s.why, s.until held_until from outbox.runs r
+select r.*, s.why, s.until held_until, now() as now from outbox.runs r
 left join lateral (select why, until from outbox.states(array[r.id]) where r.ended_at is null) s on true
 where r.id = any($1)
 
 -- name: records
--- read only: what a run did to which record, errors first; $2: only these (NULL: all).
-select record, what, category, note, at from outbox.run_records where run_id = $1 and ($2::text is null or what = $2)
+-- read only: what a run did to which record, errors first; $2: only these (NULL: all), $4: only errors of this category.
+select record, what, category, note, at from outbox.run_records
+where run_id = $1 and ($2::text is null or what = $2) and ($4::text is null or category = $4)
 order by (what = 'error') desc, at desc limit $3
+
+-- name: examples
+-- read only: of each category at most $2 of the errors in the log of run $1, the newest.
+select category, record, what, note, at from (
+  select k.*, row_number() over (partition by category order by at desc, record) turn
+  from outbox.run_records k where run_id = $1 and what = 'error') k
+where turn <= $2 order by category, turn
 
 -- name: prune
 -- forgets runs that ended over $1 days ago, with their records; each sync's newest success stays.

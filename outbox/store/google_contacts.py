@@ -66,6 +66,13 @@ async def mark_deleted(connection: Connection, user_id: str, names: Sequence[str
     return [str(row["resource_name"]) for row in rows]
 
 
+async def set_aside(
+    connection: Connection, user_id: str, names: Sequence[str], *, unidentified: Sequence[str], begins_anew: bool = False
+) -> None:
+    """In the caller's transaction: which of a page's people have neither address nor number; `begins_anew`: nothing is known but them."""
+    await db.fetch(connection, Q["set_aside"], user_id, list(names), list(unidentified), begins_anew)
+
+
 async def unmet(connection: Connection | Pool, user_id: str, *, run_id: int) -> tuple[int, int]:
     """How many contacts this full run has not met, and how many there are."""
     row = await db.fetchrow(connection, Q["unmet"], user_id, run_id)

@@ -111,7 +111,7 @@ class Entry:
 
 @dataclass(slots=True)
 class Numbers:
-    """What a run has done so far. `phase` None: it has only one; `expected` None: nobody knows."""
+    """What a run has done so far. `phase` None: it has only one; `expected` and `pace` (records a second) None: nobody knows."""
 
     created: int = 0
     updated: int = 0
@@ -130,6 +130,7 @@ class Numbers:
     checkpoint: Any = None
     worked_ms: int = 0
     missed: dict[str, dict[str, int]] = field(default_factory=dict)
+    pace: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +150,7 @@ class Begun:
     cancel_by: str | None
     kept: Mapping[str, Any]
     logged: int
+    logged_errors: int
     numbers: Numbers
 
 
@@ -258,6 +260,7 @@ async def begin(connection: Connection, run_id: int) -> Begun | None:
         cancel_by=row["cancel_by"],
         kept=json.loads(row["kept"]),
         logged=row["logged"],
+        logged_errors=row["logged_errors"],
         numbers=numbers,
     )
 
@@ -288,6 +291,7 @@ async def keep(connection: Connection | Pool, run_id: int, numbers: Numbers, *, 
         numbers.worked_ms,
         json.dumps(numbers.missed),
         numbers.quota,
+        numbers.pace,
     )
     return None if cancel_by is None else str(cancel_by)
 
@@ -332,11 +336,16 @@ async def some(connection: Connection | Pool, run_ids: Sequence[int]) -> list[Re
 
 
 async def last(connection: Connection | Pool, names: Sequence[str], *, limit: int) -> dict[str, list[Record]]:
-    """The newest runs of each of these syncs, newest first; one that never ran is not there."""
+    """The newest runs of each of these syncs with their counts, newest first; one that never ran is not there."""
     found: dict[str, list[Record]] = {}
     for row in await db.fetch(connection, Q["last"], list(names), limit):
         found.setdefault(row["sync"], []).append(row)
     return found
+
+
+async def usual(connection: Connection | Pool, sync: str, types: Sequence[str]) -> list[Record]:
+    """What the last run of each of these types took that ended well and left nothing out; of a type without one there is none."""
+    return await db.fetch(connection, Q["usual"], sync, list(types))
 
 
 async def today(connection: Connection | Pool, names: Sequence[str]) -> dict[str, Record]:
@@ -349,9 +358,18 @@ async def one(connection: Connection | Pool, run_id: int) -> Record | None:
     return next(iter(await some(connection, [run_id])), None)
 
 
-async def records(connection: Connection | Pool, run_id: int, *, what: What | None = None, limit: int = 200) -> list[Record]:
-    """What it did to which record, errors first."""
-    return await db.fetch(connection, Q["records"], run_id, None if what is None else what.value, limit)
+async def records(
+    connection: Connection | Pool, run_id: int, *, what: What | None = None, category: Category | None = None, limit: int = 200
+) -> list[Record]:
+    """What it did to which record, errors first; `category`: only errors of it."""
+    return await db.fetch(
+        connection, Q["records"], run_id, None if what is None else what.value, limit, None if category is None else category.value
+    )
+
+
+async def examples(connection: Connection | Pool, run_id: int, *, each: int) -> list[Record]:
+    """So many of the errors that it met of each category, the newest."""
+    return await db.fetch(connection, Q["examples"], run_id, each)
 
 
 async def prune(connection: Connection, *, keep_days: float, records_days: float) -> None:

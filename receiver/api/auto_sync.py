@@ -64,6 +64,7 @@ class AutoSync(Said):
     next_sync_at: Time | None = Field(description="null: not enabled, paused, or the user has to consent first.")
     imports: Imports
     label: str | None
+    no_identifier: int = Field(description="Contacts that are left out now: with neither an e-mail address nor a phone number.")
     connection: Connection
     why: str | None = Field(
         description="Why the user has to consent again, why it is paused, or what a person has to allow; null: nothing of it."
@@ -289,6 +290,7 @@ def _said(row: Record) -> AutoSync:
         next_sync_at=iso(row["due_at"]) if is_due else None,
         imports=Imports(row["imports"] or Imports.ALL),
         label=row["label"],
+        no_identifier=row["no_identifier"],
         connection=connection,
         why=row["connection_why"] or row["paused_why"] or row["braked_why"],
     )

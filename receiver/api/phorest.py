@@ -3,10 +3,12 @@
 from pydantic import Field
 
 from outbox import operators
+from outbox.db import Pool
 from outbox.staging import stage
 from outbox.store import phorest_rollback
 from outbox.store.phorest import Kind, import_of
-from receiver.api.operation import Answer, Call, NoBody, NoQuery, Operation, Said, Table, Text, Told
+from outbox.timeline import iso
+from receiver.api.operation import Answer, Call, NoBody, NoQuery, Operation, Said, Table, Text, Time, Told
 from receiver.config import Role
 from receiver.errors import not_found
 
@@ -40,9 +42,20 @@ class Left(Said):
     left: dict[str, int] = Field(description="What we made at GHL and is still there, by kind of record.")
 
 
+class Begun(Said):
+    by: str
+    begun_at: Time
+    made: dict[str, int] = Field(description="How much there was to delete when it began, by kind of record.")
+    is_staged: bool = Field(description="false: its staging is under way, or was broken off: ask for it again.")
+    stopped_at: Time | None
+    stopped_by: str | None
+
+
 class Progress(Left):
+    last: Begun | None = Field(description="The rollback that was begun last; null: there was none.")
     coming: int = Field(description="Deletions that are staged and not over.")
     dead: int = Field(description="Deletions that are dead letters: GET /api/dead-letters?kind=phorest.undo.")
+    fresh: int = Field(description="Of so much no deletion was asked for, or that rollback was stopped.")
 
 
 class Rollback(Left):
@@ -52,8 +65,7 @@ class Rollback(Left):
 
 async def look_at_rollback(call: Call[NoQuery, NoBody]) -> Answer:
     """How much is left of one that was begun; what one would delete, where none was. With nothing to come, it has ended."""
-    left, rest = await phorest_rollback.left(call.desk.pool), await phorest_rollback.rest(call.desk.pool)
-    return Answer(Progress(left=left, coming=rest.coming, dead=rest.dead))
+    return Answer(await _progress(call.desk.pool))
 
 
 async def roll_back(call: Call[NoQuery, RollbackTold]) -> Answer:
@@ -65,10 +77,49 @@ async def roll_back(call: Call[NoQuery, RollbackTold]) -> Answer:
     return Answer(Rollback(left=left, staged=staged, paused=paused), status=202)
 
 
+async def stop_rollback(call: Call[NoQuery, NoBody]) -> Answer:
+    """What is still to come is not deleted; asked for again, all that is left is."""
+    await operators.stop_phorest_rollback(call.desk.pool, call.actor)
+    return Answer(await _progress(call.desk.pool))
+
+
+async def _progress(pool: Pool) -> Progress:
+    rest, last = await phorest_rollback.rest(pool), await phorest_rollback.newest(pool)
+    return Progress(
+        left=await phorest_rollback.left(pool),
+        coming=rest.coming,
+        dead=rest.dead,
+        fresh=rest.fresh,
+        last=None if last is None else _begun(last),
+    )
+
+
+def _begun(last: phorest_rollback.Rollback) -> Begun:
+    return Begun(
+        by=last.by_whom,
+        begun_at=iso(last.begun_at) or "",
+        made=last.made,
+        is_staged=last.staged_at is not None,
+        stopped_at=iso(last.stopped_at),
+        stopped_by=last.stopped_by,
+    )
+
+
 _ROLLBACK = "/api/phorest/rollback"
 OPERATIONS: Table = (
     Operation("GET", _ROLLBACK, "What we made at GHL for Phorest", Role.VIEWER, look_at_rollback, NoQuery, NoBody, Progress),
     Operation("POST", _ROLLBACK, "Delete it, or only count", Role.OPERATOR, roll_back, NoQuery, RollbackTold, Rollback),
+    Operation(
+        "POST",
+        f"{_ROLLBACK}/stop",
+        "Delete nothing more",
+        Role.OPERATOR,
+        stop_rollback,
+        NoQuery,
+        NoBody,
+        Progress,
+        also={409: "Nothing is to come"},
+    ),
     Operation(
         "POST", "/api/phorest/{kind}/{id}/import", "Fetch one client or appointment", Role.OPERATOR, import_one, NoQuery, ImportTold, Import
     ),

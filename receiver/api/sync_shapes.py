@@ -54,6 +54,10 @@ class Run(Said):
     progress: int
     expected: int | None
     pages: int
+    rate: float | None = Field(
+        description="Records a second over the last minute of this attempt and phase; null: it is not at work, or nobody knows."
+    )
+    left_s: int | None = Field(description="So many seconds are left of this phase at that rate; null: nobody knows.")
     worked_ms: int
     cancel_by: str | None
     asked_at: Time
@@ -66,7 +70,30 @@ class Touched(Said):
     what: str = Field(description="created, updated, skipped, deleted or error.")
     category: str | None
     note: str | None
+    lane: str | None = Field(description="Where events about it take their turn; null: not known of records of this sync.")
     at: Time
+
+
+class Errors(Said):
+    category: str
+    count: int = Field(description="As in errors_by.")
+    examples: list[Touched] = Field(description="Three at most, the newest. A record of '' is no single one: the run was interrupted.")
+
+
+class Usual(Said):
+    run: int
+    at: Time
+    total: int
+    calls: int
+    quota: int | None
+    worked_ms: int
+
+
+class LightRule(Said):
+    green_under_s: int = Field(description="Two intervals of its most frequent schedule.")
+    yellow_to_s: int = Field(description="Six of them.")
+    ages_from: Time = Field(description="The last success, or later: when it was resumed, switched on or given its schedule.")
+    missed: int = Field(description="So many times it was due since then; 6: or more. Under 2 it stays green, under 6 it is not red.")
 
 
 class Tick(Said):
@@ -104,6 +131,7 @@ class Sync(Said):
     types: list[str]
     off: str | None = Field(description="Why it cannot run; null: it can.")
     light: str = Field(description="green, yellow, red (also: it paused itself); grey: it is off, or a person paused it.")
+    light_rule: LightRule | None = Field(description="By what the light shows its colour; null: nothing is expected of it.")
     watermark: Time | None
     paused_at: Time | None
     paused_by: str | None
@@ -120,6 +148,7 @@ class Sync(Said):
 
 
 class Detail(Sync):
+    usual: dict[str, Usual] = Field(description="By type: what the last run took that ended well and left nothing out. Absent: none yet.")
     recent: list[Touched] = Field(description="Of the run at work, else of the last that went well.")
 
 
@@ -155,6 +184,7 @@ class Runs(Said):
 
 class RunDetail(Said):
     run: Run
+    errors: list[Errors] = Field(description="By category, the most first.")
     records: list[Touched] = Field(description="Errors first; the log of a run is bounded.")
 
 

@@ -12,6 +12,7 @@ from outbox.store.schedules import CatchUp
 from receiver.api.operation import Answer, Call, NoBody, NoQuery, Operation, Table
 from receiver.api.sync_shapes import (
     Detail,
+    Errors,
     PauseTold,
     RecordsAsked,
     ReleaseTold,
@@ -86,10 +87,11 @@ async def start_run(call: Call[NoQuery, RunTold]) -> Answer:
 
 async def one_run(call: Call[RecordsAsked, NoBody]) -> Answer:
     """A run, with what it did to which record."""
-    row = await _run(call)
-    records = await runs.records(call.desk.pool, row["id"], what=call.query.what, limit=call.query.limit)
-    touched = [Touched(**sync_facts.record(entry)) for entry in records]
-    return Answer(RunDetail(run=Run(**sync_facts.run(row)), records=touched))
+    row, pool = await _run(call), call.desk.pool
+    records = await runs.records(pool, row["id"], what=call.query.what, limit=call.query.limit)
+    touched = [Touched(**sync_facts.record(row["sync"], entry)) for entry in records]
+    met = [Errors(**one) for one in await sync_facts.errors(pool, row)]
+    return Answer(RunDetail(run=Run(**sync_facts.run(row)), errors=met, records=touched))
 
 
 async def cancel_run(call: Call[NoQuery, NoBody]) -> Answer:

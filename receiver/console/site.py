@@ -12,6 +12,7 @@ from receiver.console.pages import (
     google_users,
     lanes,
     overview,
+    phorest,
     plans,
     schedules,
     syncs,
@@ -29,6 +30,7 @@ PAGES: tuple[Pages, ...] = (
     schedules.SITE,
     google_users.SITE,
     audits.SITE,
+    phorest.SITE,
     connections.SITE,
     audit.SITE,
 )

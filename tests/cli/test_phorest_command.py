@@ -73,7 +73,16 @@ async def test_waiting_goes_on_while_a_deletion_is_to_come(postroom: Postroom, m
     await postroom.value("select 1")
     assert not watching.done()
     await operators.bury(postroom.pool, ANA, event_id, reason="refused")
-    assert await watching == Rest(left=1, coming=0, dead=1)
+    assert await watching == Rest(left=1, coming=0, dead=1, fresh=0)
+
+
+async def test_a_rollback_at_work_is_stopped_and_what_is_left_is_named(command: Command, postroom: Postroom) -> None:
+    await staged_deletions(postroom, "p1")
+    ended = command("phorest", "rollback", "--stop")
+    assert (ended.code, ended.out) == (0, "Stopped. Still there: 1 of kind client. `postroom phorest rollback --apply` begins anew.\n")
+    again = command("phorest", "rollback", "--stop")
+    assert (again.code, "nothing to stop" in again.err) == (1, True)
+    assert command("phorest", "rollback", "--stop", "--apply").code == 2
 
 
 def test_a_rollback_of_nothing_is_over_at_once(command: Command) -> None:

@@ -1,6 +1,10 @@
 """Syncs in the console: how they stand, runs asked for and cancelled, pauses."""
 
-from outbox.store import syncs
+from outbox import db
+from outbox.cadence import Every
+from outbox.store import links, runs, schedules, syncs
+from outbox.store.runs import Category, Entry, What
+from outbox.store.schedules import CatchUp
 from outbox.testing import Postroom
 from tests.console.visiting import looking, operating, words
 
@@ -48,12 +52,65 @@ async def test_the_list_shows_the_last_runs_and_the_calls_of_today(postroom: Pos
         end = "update outbox.runs set state = $2, ended_at = now(), calls = $3, quota_left = $4, worked_ms = 10 where id = $1"
         await postroom.pool.execute(end, oldest, "done", 40, None)
         await postroom.pool.execute(end, second, "failed", 2, 199_000)
+        full = await visitor.page("/console/syncs/ghl-contacts")
         await postroom.pool.execute("update outbox.runs set calls = 1 where id = $1", newest)
+        how_far = "phase = 'contacts', progress = 1140, expected = 4100, pages = 12, pace = 96, moved_at = now() - interval '2 s'"
+        await postroom.pool.execute(f"update outbox.runs set state = 'running', {how_far} where id = $1", newest)
+        running = await visitor.page(f"/console/syncs/ghl-contacts/runs/{newest}")
+        await postroom.pool.execute("update outbox.runs set moved_at = now() - interval '3 min' where id = $1", newest)
+        stalled = await visitor.page(f"/console/syncs/ghl-contacts/runs/{newest}")
         listed = (await visitor.get("/console/syncs")).text
         one = await visitor.page("/console/syncs/ghl-contacts")
-    assert 'aria-label="The last 3 runs: 1 done, 1 failed, 1 queued; the newest queued"' in listed
+    assert 'aria-label="The last 3 runs: 1 done, 1 failed, 1 running; the newest running"' in listed
+    assert "expects 40 calls, and 10 ms: so much the last full run took" in full
+    assert "1,140 of 4,100 · contacts · 96/s · 29 s left · page 12 · 0 errors so far" in running
+    assert "1,140 of 4,100 · contacts · – · – left · page 12" in stalled
     assert "43 calls today , 199,000 left" in words(listed)
     assert "The last 2 runs worked 10 ms in the middle, 10 ms at most; 1 had errors" in one
+
+
+async def test_errors_are_shown_by_category_with_examples_that_lead_to_the_record(postroom: Postroom) -> None:
+    await known(postroom)
+    async with operating(postroom) as visitor:
+        fresh = await visitor.page("/console/syncs/ghl-contacts")
+        await visitor.act("/console/syncs/ghl-contacts/run", type="full")
+        run = await postroom.value("select id from outbox.runs")
+        await postroom.pool.execute('update outbox.runs set errors_by = \'{"api": 2, "validation": 7}\' where id = $1', run)
+        entries = [Entry(f"c{n}", What.ERROR, Category.VALIDATION, f"problem {n}") for n in range(7)]
+        async with db.transaction(postroom.pool) as connection:
+            await runs.log(connection, run, [*entries, Entry("", What.ERROR, Category.API, "GHL answered 500"), Entry("c9", What.CREATED)])
+        one = (await visitor.get("/console/syncs/ghl-contacts")).text
+        page = (await visitor.get(f"/console/syncs/ghl-contacts/runs/{run}")).text
+        only = await visitor.page(f"/console/syncs/ghl-contacts/runs/{run}?category=api")
+        told = (await visitor.talk.get(f"/api/syncs/ghl-contacts/runs/{run}")).json()
+    assert "no full run yet that tells what it takes" in fresh
+    assert "7 validation c0 problem 0" in words(one)
+    assert "2 api no single record: GHL answered 500" in words(one)
+    assert one.count("/console/lanes/one?lane=ghl%3Acontact%3Ac") == 3
+    assert page.count("/console/lanes/one?lane=ghl%3Acontact%3Ac") == 3 + 8
+    assert ("GHL answered 500" in only, "problem 6" in only) == (True, False)
+    assert [(one["category"], one["count"], len(one["examples"])) for one in told["errors"]] == [("validation", 7, 3), ("api", 2, 1)]
+    assert told["errors"][0]["examples"][0]["lane"] == "ghl:contact:c0"
+    assert (told["run"]["rate"], told["run"]["left_s"]) == (None, None)
+
+
+async def test_the_page_of_a_sync_says_why_its_light_has_its_colour(postroom: Postroom) -> None:
+    await known(postroom)
+    now = await postroom.value("select now()")
+    async with looking(postroom) as visitor:
+        off = await visitor.page("/console/syncs/ghl-contacts")
+        async with db.transaction(postroom.pool) as connection:
+            await schedules.put(connection, "ghl-contacts", "incremental", Every(3600), catch_up=CatchUp.ONE, now=now)
+        young = await visitor.page("/console/syncs/ghl-contacts")
+        await postroom.pool.execute(
+            "insert into outbox.runs (id, sync, type, trigger, state, ended_at) values (1, 'ghl-contacts', 'full', 'manual', 'done', now())"
+        )
+        older = "expected_since = now() - interval '9 h', succeeded_at = now() - interval '3 h 12 min'"
+        await postroom.pool.execute(f"update outbox.syncs set {older}")
+        yellow = await visitor.page("/console/syncs/ghl-contacts")
+    assert "off No run is scheduled." in off
+    assert "since it was resumed, switched on or given its schedule, 0 of its times have passed (green under 2 h, yellow to 6 h" in young
+    assert "yellow 3 h 12 m since its last success, 3 of its times have passed (green under 2 h, yellow to 6 h, red above)" in yellow
 
 
 async def test_a_range_is_days_of_the_viewers_zone_and_its_last_one_counts_to_its_end(postroom: Postroom) -> None:
@@ -114,3 +171,39 @@ async def test_users_syncs_are_one_row_that_leads_to_those_that_are_red(postroom
     assert "1 user’s sync is red, of 2" in words(overview)
     assert ("eve" in words(red), "ada" in words(red)) == (True, False)
     assert "No user’s sync is green" in words(green)
+
+
+async def test_a_rollback_of_phorest_is_shown_typed_begun_stopped_and_begun_anew(postroom: Postroom) -> None:
+    path = "/console/phorest/rollback"
+    async with db.transaction(postroom.pool) as connection:
+        for one in ("p1", "p2"):
+            await links.join(connection, "phorest-client", ours=one, theirs=f"of-{one}", destination="ghl", our_hash=None, made=True)
+        await links.join(connection, "phorest-product", ours="x1", theirs="tag1", destination="ghl", our_hash=None, made=True)
+        await syncs.register(connection, "phorest-clients", destination="phorest", types=["full"], off=None)
+    async with operating(postroom) as visitor:
+        dry = await visitor.page(path)
+        await visitor.act(f"{path}/start", number="2")
+        mistyped = await visitor.page(path)
+        assert await postroom.staged() == []
+        await visitor.act(f"{path}/start", number="3")
+        at_work = await visitor.page(path)
+        await visitor.act(f"{path}/stop")
+        stopped = await visitor.page(path)
+        await visitor.act(f"{path}/start", number="3")
+        anew = await visitor.page(path)
+    assert "contacts of clients 2 tags of products 1 all 3" in dry
+    assert "First Phorest’s syncs are paused, or they would make it anew: phorest-clients ." in dry
+    assert "Type the number, 3" in dry
+    assert "The number does not fit: 3 was to be typed. Nothing was deleted." in mistyped
+    assert "3 deletions staged; 1 sync of Phorest stands." in at_work
+    assert "Deleted: 0 of 3" in at_work
+    assert "Type the number" not in at_work
+    assert "stopped by otto" in stopped
+    assert "Begin anew: 3" in stopped
+    assert "3 deletions staged" in anew
+    assert await postroom.value("select string_agg(what, ', ' order by id) from outbox.audit where what like '%phorest%'") == (
+        "phorest rollback, stop phorest rollback, phorest rollback"
+    )
+    async with looking(postroom) as visitor:
+        assert "Stop needs the operator role" in await visitor.page(path)
+        assert (await visitor.act(f"{path}/stop", form="x")).status_code == 403

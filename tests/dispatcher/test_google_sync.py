@@ -11,7 +11,7 @@ import pytest
 from dispatcher.clients import google_people
 from dispatcher.syncs.google_contacts import GOOGLE_CONTACTS
 from outbox import db
-from outbox.store import google_contacts, syncs
+from outbox.store import google_contacts, google_users, syncs
 from outbox.testing import Postroom
 from tests.dispatcher.googling import LIST, World, world
 from tests.dispatcher.handling import fate
@@ -55,7 +55,7 @@ async def age(at: World, days: float) -> None:
 async def test_the_first_run_reads_everything_and_the_next_only_what_changed(at: World) -> None:
     for name in ("Ada", "Brendan", "Ciara", "Dara"):
         changed = at.put(name)
-    at.put("Nobody", emails=[])
+    nobody = at.put("Nobody", emails=[])
     await at.connect(enabled=True)
     async with at.dispatching():
         await at.until(lambda: is_done(at, 1))
@@ -63,13 +63,22 @@ async def test_the_first_run_reads_everything_and_the_next_only_what_changed(at:
     assert (counts(first), first["pages"], first["progress"], first["expected"], first["phase"]) == ((4, 0, 0, 1, 0), 3, 5, 5, "everything")
     assert await at.contacts() == ["Ada", "Brendan", "Ciara", "Dara"]
     assert at.lists == 3
+    assert await left_out(at) == 1
     at.google.put_contact("ada", changed, phones=[("087 123 4567", "+353871234567")])
     second = await at.synced()
     assert (counts(second), second["phase"], second["calls"]) == ((0, 1, 0, 0, 0), "changes", 1)
     assert await at.postroom.value("select phones from crm.google_contacts where display_name = 'Dara'") == ["+353871234567"]
     third = await at.synced()
-    assert (counts(third), at.lists) == ((0, 0, 0, 0, 0), 5)
+    assert (counts(third), at.lists, await left_out(at)) == ((0, 0, 0, 0, 0), 5, 1)
+    at.google.put_contact("ada", nobody, emails=["nobody@example.com"])
+    await at.synced()
+    assert await left_out(at) == 0
     assert at.google.effects.count() == 0  # it only reads
+
+
+async def left_out(at: World) -> int:
+    """How many have no identifier, as the user's settings tell."""
+    return int((await google_users.one(at.postroom.pool, "ada"))["no_identifier"])
 
 
 async def is_done(at: World, number: int) -> bool:

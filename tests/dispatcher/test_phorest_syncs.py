@@ -10,13 +10,15 @@ from dispatcher.config import DispatcherSettings
 from dispatcher.syncs.phorest import PHOREST_SYNCS
 from dispatcher.syncs.phorest_audit import PHOREST_AUDIT
 from dispatcher.syncs.table import SYNCS
-from outbox import db
+from outbox import operators
+from outbox.operators import Actor
 from outbox.store import phorest_rollback as rollback
 from outbox.testing import Drain, Postroom
 from simulators.phorest_store import PhorestStore
 from tests.dispatcher.salon import ADA, BEN, Ghl, Phorest, booked, contacts
 from tests.dispatcher.syncing import asked, register, run_row
 
+ANA = Actor("ana", "api")
 BY_NAME = {sync.name: sync for sync in (*PHOREST_SYNCS, PHOREST_AUDIT)}
 
 
@@ -176,7 +178,7 @@ async def test_a_sync_without_credentials_is_off_and_says_what_is_missing(postro
     assert off == "PHOREST_USERNAME and PHOREST_PASSWORD and PHOREST_BUSINESS_ID and PHOREST_BRANCHES are missing"
 
 
-async def test_a_rollback_deletes_exactly_what_we_made_and_goes_on_when_it_is_asked_again(
+async def test_a_rollback_deletes_exactly_what_we_made_and_stopped_goes_on_when_it_is_asked_again(
     postroom: Postroom, pull: Pull, drain: Drain, salon: DispatcherSettings, phorest: Phorest, ghl: Ghl
 ) -> None:
     ghl[0].put_contact("c1", email=BEN["email"])
@@ -189,11 +191,13 @@ async def test_a_rollback_deletes_exactly_what_we_made_and_goes_on_when_it_is_as
     for name in ("phorest-clients", "phorest-bookings", "phorest-checkins", "phorest-products"):
         await pull(name)
     assert await rollback.left(postroom.pool) == {"appointment": 2, "booking": 2, "checkin": 2, "client": 1, "product": 1}
+    staged, paused = await operators.roll_back_phorest(postroom.pool, ANA)
+    assert (staged, "phorest-clients" in paused) == (8, True)
+    await operators.stop_phorest_rollback(postroom.pool, ANA)
+    await drain(settings=salon, hurry=True, timeout_s=60)
+    assert sum((await rollback.left(postroom.pool)).values()) == 8, "what was stopped deletes nothing"
     for _ in range(2):
-        async with db.transaction(postroom.pool) as connection:
-            paused = await rollback.pause_syncs(connection, by="ana")
-            assert await rollback.stage_batch(connection) == (8, None)
-    assert "phorest-clients" in paused
+        assert (await operators.roll_back_phorest(postroom.pool, ANA))[0] == 8
     totals = await drain(settings=salon, hurry=True, timeout_s=60)
     assert (totals["dead"], await rollback.left(postroom.pool)) == (0, {})
     assert ([contact["id"] for contact in contacts(ghl[0])], booked(ghl[0]), ghl[0].store.tags) == (["c1"], [], {})

@@ -8,7 +8,7 @@ import pytest
 from dispatcher.errors import Failed, Refused, Unavailable
 from dispatcher.syncs.base import NeedsPerson, Unusable
 from dispatcher.syncs.run import Run
-from outbox import db
+from outbox import db, sync_facts
 from outbox.store import dead, events, runs
 from outbox.store.runs import Category, RunState
 from outbox.testing import Postroom
@@ -21,11 +21,21 @@ async def watermark(postroom: Postroom) -> object:
 
 
 async def test_a_run_counts_what_it_did_and_moves_the_watermark_to_its_beginning(postroom: Postroom) -> None:
-    one = sync(numbers(5))
+    seen = []
+
+    async def look(run: Run) -> None:
+        found = await runs.one(postroom.pool, run.id)
+        assert found is not None
+        seen.append((found, sync_facts.run(found)))
+
+    one = sync(numbers(5, at_end=look))
     await register(postroom, one)
     run_id = await asked(postroom)
     await carried_out(postroom, one)
     row = await run_row(postroom, run_id)
+    [(at_work, told)] = seen
+    assert (at_work["pace"] > 0, told["rate"] > 0, told["left_s"]) == (True, True, 0)
+    assert (row["pace"], row["moved_at"] > at_work["moved_at"]) == (None, True)
     assert (row["state"], row["created"], row["total"], row["pages"], row["progress"], row["expected"]) == ("done", 5, 5, 3, 5, 5)
     assert await written(postroom) == [1, 2, 3, 4, 5]
     assert await watermark(postroom) == row["until"]
@@ -103,6 +113,30 @@ async def test_a_run_that_fails_in_the_middle_goes_on_behind_its_last_page(postr
     assert (row["state"], row["created"], row["pages"]) == ("done", 6, 3)
     assert row["errors_by"] == '{"api": 2}'
     assert (row["errors"], row["reason"]) == (0, None)
+    record = await runs.one(postroom.pool, run_id)
+    assert record is not None
+    [met] = await sync_facts.errors(postroom.pool, record)
+    assert (met["category"], met["count"], len(met["examples"])) == ("api", 2, 2)
+    assert "the far side broke" in met["examples"][0]["note"]
+
+
+async def test_a_log_that_is_full_of_what_was_done_still_has_room_for_errors(postroom: Postroom, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dispatcher.syncs.run.MOST_LOGGED", 3)
+    monkeypatch.setattr("dispatcher.syncs.run.MOST_ERRORS_LOGGED", 2)
+
+    async def pull(run: Run) -> None:
+        for n in range(4):
+            async with run.page(n) as page:
+                page.did(runs.What.CREATED, f"made {n}")
+                page.error(Category.VALIDATION, f"bad {n}", "not as it must be")
+
+    one = sync(pull)
+    await register(postroom, one)
+    run_id = await asked(postroom)
+    await carried_out(postroom, one)
+    logged = sorted(row["record"] for row in await runs.records(postroom.pool, run_id))
+    assert logged == ["bad 0", "bad 1", "made 0", "made 1", "made 2"]
+    assert (await run_row(postroom, run_id))["errors"] == 4
 
 
 async def test_what_failed_before_a_page_counts_no_more_once_it_is_there(postroom: Postroom) -> None:

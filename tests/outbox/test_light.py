@@ -5,14 +5,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from outbox.cadence import Cron, Every
-from outbox.light import Light, light
+from outbox.light import Light, standing
 
 MONDAY = datetime(2026, 7, 6, 8, 0, 20, tzinfo=UTC)
 HOURLY, DAILY = Cron("0 * * * *"), Cron("0 2 * * *")
 
 
 def after(hours: float, *cadences: Cron | Every, since: datetime = MONDAY) -> Light:
-    return light(cadences, last_success_at=since, expected_since=since - timedelta(days=9), now=since + timedelta(hours=hours))
+    found = standing(cadences, last_success_at=since, expected_since=since - timedelta(days=9), now=since + timedelta(hours=hours))
+    return Light.GREY if found is None else found.light
 
 
 @pytest.mark.parametrize(
@@ -40,8 +41,11 @@ def test_a_weekend_without_a_tick_makes_nothing_older() -> None:
 
 def test_one_that_never_succeeded_ages_from_when_it_became_known() -> None:
     known = MONDAY
-    assert light([HOURLY], last_success_at=None, expected_since=known, now=known + timedelta(hours=1)) is Light.GREEN
-    assert light([HOURLY], last_success_at=None, expected_since=known, now=known + timedelta(hours=9)) is Light.RED
+    one, nine = (standing([HOURLY], last_success_at=None, expected_since=known, now=known + timedelta(hours=hours)) for hours in (1, 9))
+    assert one is not None
+    assert nine is not None
+    assert (one.light, nine.light) == (Light.GREEN, Light.RED)
+    assert (one.since, one.interval_s, one.missed, nine.missed) == (known, 3600, 1, 6)
 
 
 def test_one_of_which_nothing_is_expected_has_no_colour() -> None:

@@ -79,4 +79,13 @@ async def test_a_rollback_counts_and_only_when_told_stages_each_deletion_once(po
         assert await postroom.staged("phorest.undo") == []
         for _ in range(2):
             assert (await talk.post("/api/phorest/rollback", {"dry_run": False})).json()["staged"] == 1
+        stopped = (await talk.post("/api/phorest/rollback/stop")).json()
+        assert (await talk.post("/api/phorest/rollback/stop")).status_code == 409
     assert len(await postroom.staged("phorest.undo")) == 1
+    assert (stopped["left"], stopped["coming"], stopped["last"]["made"], stopped["last"]["is_staged"]) == (
+        {"client": 1},
+        0,
+        {"client": 1},
+        True,
+    )
+    assert stopped["last"]["stopped_by"] == stopped["last"]["by"]

@@ -30,6 +30,7 @@ async def test_a_user_without_settings_has_the_defaults(postroom: Postroom) -> N
         "next_sync_at": None,
         "imports": "all",
         "label": None,
+        "no_identifier": 0,
         "connection": "none",
         "why": None,
     }

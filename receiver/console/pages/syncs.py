@@ -9,14 +9,24 @@ from outbox import db, sync_facts
 from outbox.db import Record
 from outbox.errors import NotNow
 from outbox.store import runs, syncs
-from outbox.store.runs import MOST_DELETIONS, MOST_HOURS_BACK, RunState, SwitchedOff, Trigger, UnknownSync, UnknownType, WrongRange
+from outbox.store.runs import (
+    MOST_DELETIONS,
+    MOST_HOURS_BACK,
+    Category,
+    RunState,
+    SwitchedOff,
+    Trigger,
+    UnknownSync,
+    UnknownType,
+    WrongRange,
+)
 from outbox.timeline import iso
 from receiver.console import charts
 from receiver.console.charts import RunChart
 from receiver.console.page import Act, Done, Form, Page, Pages, Refused, Visit, no_such
 
 PATH = "/console/syncs"
-MARKS, LIMIT, CHARTED = 20, 50, 60
+MARKS, LIMIT, CHARTED, LOGGED = 20, 50, 60, 200
 LIGHTS = {"green": "green", "yellow": "yellow", "red": "red", "grey": "off"}
 WORST = ("red", "yellow", "green", "grey")
 SHAPES = {
@@ -45,10 +55,13 @@ async def one(visit: Visit) -> Mapping[str, Any]:
     )
     if facts.value is None and facts.problem is None:
         raise no_such("There is no such sync, or no dispatcher has written it down yet.")
-    rows = [sync_facts.run(row) for row in (history.value or [])[:LIMIT]]
+    listed = (history.value or [])[:LIMIT]
+    rows = [sync_facts.run(row) for row in listed]
+    troubled = next((row for row in listed if row["errors_by"] != "{}"), None)
     has_more = history.value is not None and len(history.value) > LIMIT
     return {
         "name": name,
+        "moment": datetime.fromisoformat,
         "facts": facts,
         "history": history,
         "rows": rows,
@@ -56,7 +69,8 @@ async def one(visit: Visit) -> Mapping[str, Any]:
         "lights": LIGHTS,
         "shapes": SHAPES,
         "most_hours": MOST_HOURS_BACK,
-        "usual": {row["type"]: row for row in reversed(rows) if row["state"] == RunState.DONE},
+        "troubled": troubled,
+        "errors": troubled and await visit.panel("the errors", sync_facts.errors(visit.pool, troubled)),
         "braked": facts.value and facts.value["braked"],
         "older": visit.query.url(visit.path, before=rows[-1]["id"]) if has_more else None,
         "newest": visit.query.url(visit.path, before=None) if before else None,
@@ -75,8 +89,14 @@ async def one_run(visit: Visit) -> Mapping[str, Any]:
     row = await runs.one(visit.pool, visit.part_id())
     if row is None or row["sync"] != visit.parts["name"]:
         raise no_such("There is no such run of this sync.")
-    records = await visit.panel("its log", runs.records(visit.pool, row["id"], limit=200))
-    return {"run": sync_facts.run(row), "records": records, "shapes": SHAPES}
+    name, category = row["sync"], visit.query.choice("category", Category)
+    records, errors = await asyncio.gather(
+        visit.panel("its log", runs.records(visit.pool, row["id"], category=category, limit=LOGGED)),
+        visit.panel("its errors", sync_facts.errors(visit.pool, row)),
+    )
+    log = [sync_facts.record(name, entry) for entry in records.value or []]
+    found = {"records": records, "log": log, "errors": errors, "category": category, "most": LOGGED}
+    return {"run": sync_facts.run(row), **found, "shapes": SHAPES}
 
 
 async def start(visit: Visit, form: Form) -> Done:
