@@ -13,7 +13,7 @@ from dispatcher.routes import Route as HandlerRoute
 from outbox import Claimed, Event
 from outbox.cadence import Every
 from outbox.store import events, runs, schedules, syncs
-from outbox.store.runs import Entry, Trigger, What
+from outbox.store.runs import Category, Entry, Trigger, What
 from outbox.store.schedules import CatchUp
 from outbox.testing import Drain, Postroom
 from receiver.api.endpoint import Endpoint
@@ -135,7 +135,8 @@ async def ids(postroom: Postroom, drain: Drain) -> dict[str, str]:
         await schedules.put(connection, "shop", "incremental", Every(600), catch_up=CatchUp.ONE, now=await events.clock(connection))
         run = await runs.ask(connection, "shop", "incremental", trigger=Trigger.MANUAL, by="ada")
         assert run is not None
-        await runs.log(connection, run.id, [Entry("r1", What.CREATED)])
+        await runs.log(connection, run.id, [Entry("r1", What.CREATED), Entry("r2", What.ERROR, Category.API, "refused")])
+        await connection.execute("""update outbox.runs set errors_by = '{"api": 1}' where id = $1""", run.id)
     return {"id": str(dead), "group": group, "run": str(run.id), "sync": "shop", "type": "incremental"}
 
 
