@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.console.conftest import DESKTOP_PX, PHONE_PX, Served, sign_in
+from tests.console.conftest import DESKTOP_PX, PATIENCE_MS, PHONE_PX, Served, Tab, sign_in
 from tests.console.invented import HELD_LANE, OTHER_LANE, RUNNING, SWEEPING
 from tests.receiver.running import OPERATOR_TOKEN, VIEWER_TOKEN
 
@@ -133,11 +133,11 @@ async def test_on_a_phone_acts_are_at_the_bottom_and_a_time_that_is_touched_says
         assert await bar.evaluate("(e) => getComputedStyle(e).position") == "fixed"
 
 
-async def test_ages_go_on_a_link_is_copied_with_its_time_and_rows_close_up(served: Served) -> None:
+async def test_ages_go_on_whatever_the_clock_here_says_a_link_is_copied_with_its_time_and_rows_close_up(served: Served) -> None:
     height = "document.querySelector('tr[data-row]').getBoundingClientRect().height"
     keep = "navigator.clipboard.writeText = async (text) => { document.body.dataset.copied = text; }"
     async with served.tab() as tab:
-        await tab.page.clock.install()
+        await tab.page.clock.install(time="2020-02-02")
         await tab.open("events")
         await tab.page.clock.fast_forward(7_200_000)
         await tab.page.locator("tr[data-row] time", has_text=re.compile(r"^2 h( \d+ m)? ago$")).first.wait_for()
@@ -210,6 +210,20 @@ async def test_a_sync_is_run_cancelled_paused_and_resumed(served: Served) -> Non
         await tab.press("Resume")
         await tab.said(f"{SWEEPING} goes on")
     assert await served.postroom.value("select cancel_by from outbox.runs where by_whom = 'otto'") == "otto"
+
+
+async def test_with_the_script_blocked_somebody_signs_in_and_acts(served: Served) -> None:
+    context = await served.browser.new_context(java_script_enabled=False)
+    context.set_default_timeout(PATIENCE_MS)
+    tab = Tab(await context.new_page(), served.url)
+    await sign_in(tab, OPERATOR_TOKEN)
+    await tab.open("connections")
+    await tab.page.locator("tr", has_text="ghl").get_by_text("Pause…").first.click()
+    await tab.answer("Pause ghl", Reason="no script here")
+    await tab.said("Paused ghl until somebody resumes it")
+    await tab.page.locator("tr", has_text="no script here").get_by_role("button", name="Resume").click()
+    await tab.said("Resumed ghl.")
+    await context.close()
 
 
 async def test_a_form_of_another_place_changes_nothing(served: Served) -> None:

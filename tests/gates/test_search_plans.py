@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from outbox import causes
-from outbox.store import acts, dead, events, lanes, plans, search
+from outbox.store import acts, console, dead, events, lanes, plans, search
 from outbox.store.dead import Filter
 from outbox.store.plans import Act
 from outbox.store.search import Wanted
@@ -84,6 +84,8 @@ def looks(postroom: Postroom, newest: int) -> dict[str, Callable[[], Awaitable[o
         "one group": lambda: causes.group(pool, "group-7"),
         "dead letters": lambda: dead.find(pool, Filter()),
         "held lanes": lambda: lanes.blocked(pool),
+        "the oldest that waits": lambda: console.oldest(pool),
+        "undone": lambda: console.undone(pool, first_id=newest),
         "newer": lambda: search.newer(pool, newest - 5000),
         "behind": lambda: acts.behind(pool, newest),
         "neighbours": lambda: events.neighbours(pool, "lane-77", newest),
@@ -124,6 +126,10 @@ async def test_no_look_reads_a_table_of_events_from_end_to_end(quiet: Postroom) 
         ("dead", "groups"): (200, None),
         ("busy", "blocked"): (0, 50, True),
         ("acts", "behind"): (newest,),
+        ("console", "oldest"): (),
+        ("console", "undone"): (newest,),
+        ("live", "dead"): (),
+        ("live", "lanes"): (),
     }
     async with session(quiet.dsn, settings={}) as looking:
         for statement, values in statements.items():
