@@ -152,6 +152,21 @@ async def hot_lane(bench: Bench) -> None:
     bench.tell(f"one hot lane alone: {per_s:,.0f}/s; bare commits, one after the other: {bench.results['commits_per_s']:,}/s")
 
 
+async def old_days(bench: Bench) -> None:
+    """One lane alone, with the tables of ninety days and without, in turns."""
+
+    async def prepare(control: db.Connection) -> None:
+        await load.add_old_days(control, 90)
+
+    ratios = []
+    for _ in range(1 if bench.sizes.is_short else 3):
+        without = await drain(bench.running, events=bench.sizes.hot_alone, lanes=0, lane="hot")
+        beside = await drain(bench.running, events=bench.sizes.hot_alone, lanes=0, lane="hot", prepare=prepare)
+        ratios.append(beside.per_s / without.per_s)
+        bench.tell(f"one lane alone: {without.per_s:,.0f}/s; with the tables of 90 days {beside.per_s:,.0f}/s")
+    bench.results.setdefault("relative", {})["days_90"] = round(statistics.median(ratios), 2)
+
+
 async def wake_up(bench: Bench) -> None:
     """staged → handler starts, at 100 events a second."""
     found = await latency(bench.running, windows=bench.sizes.latency_windows, window_s=bench.sizes.latency_window_s)
@@ -181,6 +196,7 @@ CASES: Final[Mapping[str, Case]] = {
     "latency": wake_up,
     "calls": real_handlers,
     "hot": hot_lane,
+    "days": old_days,
     "drain": plain,
     "two": two_processes,
     "peers": peers,

@@ -4,10 +4,11 @@ import json
 import random
 import time
 import uuid
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from outbox import db
-from outbox.store import events
+from outbox.store import days, events
 from outbox.store.events import Arrival
 
 PAYLOAD: Final = json.dumps({"n": 12345, "text": "y" * 594}).encode()
@@ -28,6 +29,18 @@ async def stage(connection: db.Connection, count: int, *, lanes: int = 0, lane: 
         ]
         await events.stage_many(connection, batch, timeout_s=60)
     return count / (time.perf_counter() - began)
+
+
+async def add_old_days(connection: db.Connection, count: int) -> None:
+    """The tables of so many days before today, as each day's upkeep had made them."""
+    today = datetime.now(UTC).date()
+    for day in (today - timedelta(days=n) for n in range(count, 0, -1)):
+        first, end = [await db.fetchval(connection, "select outbox.first_id($1::date)", of) for of in (day, day + timedelta(days=1))]
+        for table in days.PARTITIONED:
+            await db.fetch(
+                connection,
+                f"create table outbox.{table}_{day:%Y%m%d} partition of outbox.{table} for values from ({first}) to ({end})",
+            )
 
 
 async def add_waiting_retries(connection: db.Connection, count: int) -> None:

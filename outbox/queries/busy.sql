@@ -40,7 +40,8 @@ log as (
 select array_agg(id) from held
 
 -- name: finish_and_take
--- as finish, and where $9 says so (an empty array: everywhere) the worker keeps the lane for its next event, if there is one.
+-- as finish, and where $9 says so (an empty array: everywhere) the worker keeps the lane for its next event, if there is one. As in a claim,
+-- what an event of the days before yesterday says is left out.
 with s as (
   select * from unnest($1::bigint[], $2::bigint[], $3::float8[], $4::int[], $6::int[], $7::text[], $8::text[], $9::bool[])
     t(lane, id, started, took_ms, attempt, outcome, note, take)),
@@ -68,7 +69,8 @@ log as (
 select h.id settled, h.next_id event_id, h.lane, h.urgency, h.next_attempt attempt, 0 failures, 0::smallint crashes,
        e.source, e.kind, e.key, e.lane lane_name, e.payload, e.staged_at
 from held h
-left join lateral (select source, kind, key, lane, payload, staged_at from outbox.events e where e.id = h.next_id offset 0) e on true
+left join lateral (select source, kind, key, lane, payload, staged_at from outbox.events e where e.id = h.next_id
+                   and e.id >= outbox.first_id((now() at time zone 'UTC')::date - 1) offset 0) e on true
 
 -- name: wait
 -- busy stays busy, without an owner until due: a retry (charge 1), a snooze or a hold (charge 0; NULL seconds: until the destination flows).

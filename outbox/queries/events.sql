@@ -47,6 +47,10 @@ where e.id = $1
 -- read only: was this event staged by the transaction that asks? Every other transaction began at another microsecond.
 select staged_at = now() from outbox.events where id = $1
 
+-- name: said
+-- read only: what events of any day say.
+select id, source, kind, key, lane, payload, staged_at from outbox.events where id = any ($1::bigint[])
+
 -- name: undone
 -- read only: ids of undone events, newest first, below id $1. Of pending by one pass over the table, as below.
 select id from (

@@ -1,9 +1,11 @@
 -- name: claim
 -- pending -> busy, as pending's claim, but looking only at events above id $3 (NULL: at the newest thousand), at most $5 of them, and
 -- at the heads of lanes $6. It finds them by their ids in events, which has no dead rows: its cost does not grow with those of pending.
+-- What is older than yesterday is not looked for, and what such an event says is left out, as there.
 with fresh as materialized (
   select e.id, outbox.lane_of(e.lane, e.id) lane from outbox.events e
-  where e.id > coalesce($3::bigint, (select last_value - 1000 from outbox.event_ids)) order by e.id limit $5),
+  where e.id > coalesce($3::bigint, (select last_value - 1000 from outbox.event_ids))
+    and e.id >= outbox.first_id((now() at time zone 'UTC')::date - 1) order by e.id limit $5),
 there as materialized (                           -- each by its whole key: most are settled already, and cost one look
   select p.lane from fresh f cross join lateral (
     select p.lane from outbox.pending p where p.urgency = $4 and p.lane = f.lane and p.event_id = f.id offset 0) p
@@ -28,6 +30,7 @@ gone as (
 select t.event_id, t.lane, t.urgency, t.attempt, 0 failures, 0::smallint crashes,
        e.source, e.kind, e.key, e.lane lane_name, e.payload, e.staged_at
 from taken t
-cross join lateral (select source, kind, key, lane, payload, staged_at from outbox.events e where e.id = t.event_id offset 0) e
+left join lateral (select source, kind, key, lane, payload, staged_at from outbox.events e where e.id = t.event_id
+                   and e.id >= outbox.first_id((now() at time zone 'UTC')::date - 1) offset 0) e on true
 union all
 select null, coalesce((select max(id) from fresh), $3::bigint, (select last_value - 1000 from outbox.event_ids)), null, (select count(*)::int from fresh), null, null, null, null, null, null, null, null

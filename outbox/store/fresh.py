@@ -8,9 +8,8 @@ from collections.abc import Sequence
 
 from outbox import db
 from outbox.db import Connection
-from outbox.event import Claimed
 from outbox.queries import load
-from outbox.store.lanes import Looked
+from outbox.store.lanes import Looked, whole
 
 Q = load("fresh")
 LOOK_AT = 1000
@@ -25,4 +24,4 @@ async def claim(
     """
     rows = await db.fetch(connection, Q["claim"], worker, limit, above, urgency, LOOK_AT, list(lanes), timeout_s=timeout_s)
     info = rows.pop()
-    return Looked([Claimed._make(row) for row in rows], info[1], info[3])
+    return Looked(await whole(connection, rows, timeout_s=timeout_s), info[1], info[3])

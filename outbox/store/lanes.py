@@ -6,7 +6,7 @@ Sent twice, the second changes nothing, so an unknown commit result is answered 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from outbox import db
 from outbox.db import Connection, Pool, Record
@@ -15,6 +15,7 @@ from outbox.queries import load
 
 P = load("pending")
 B = load("busy")
+E = load("events")
 LOWEST = -(2**63)
 
 
@@ -80,7 +81,17 @@ async def claim(connection: Connection, *, worker: int, limit: int, cursor: int,
     """Heads of up to `limit` free lanes after `cursor`, taken for `worker`."""
     rows = await db.fetch(connection, P["claim"], worker, limit, cursor, urgency, timeout_s=timeout_s)
     info = rows.pop()
-    return Looked([Claimed._make(row) for row in rows], info[1] if info[1] is not None else LOWEST, info[3], info[0])
+    events = await whole(connection, rows, timeout_s=timeout_s)
+    return Looked(events, info[1] if info[1] is not None else LOWEST, info[3], info[0])
+
+
+async def whole(connection: Connection, rows: Sequence[Record | tuple[Any, ...]], *, timeout_s: float) -> list[Claimed]:
+    """Claimed rows as events; what those of older days say is asked for. If that fails they are strays, as of a claim without an answer."""
+    older = [row[0] for row in rows if row[-1] is None]
+    if not older:
+        return [Claimed._make(row) for row in rows]
+    said = {row[0]: row[1:] for row in await db.fetch(connection, E["said"], older, timeout_s=timeout_s)}
+    return [Claimed._make((*row[:6], *said[row[0]])) if row[-1] is None else Claimed._make(row) for row in rows]
 
 
 async def take_due(connection: Connection, *, worker: int, limit: int, suspects: bool, timeout_s: float = 5) -> list[Claimed]:
@@ -149,7 +160,9 @@ async def finish_and_take(
     """As finish, and where `take` says so the worker keeps the lane for its next event: (the id before it, the event)."""
     flags = [] if all(take) else list(take)
     rows = await db.fetch(connection, B["finish_and_take"], *_ends(ends, worker), flags, timeout_s=timeout_s)
-    return {row[0] for row in rows}, [(row[0], Claimed._make(row[n] for n in range(1, 13))) for row in rows if row[1] is not None]
+    took = [row for row in rows if row[1] is not None]
+    taken = await whole(connection, [tuple(row)[1:] for row in took], timeout_s=timeout_s)
+    return {row[0] for row in rows}, [(row[0], event) for row, event in zip(took, taken, strict=True)]
 
 
 async def wait(connection: Connection, waits: Sequence[Wait], *, worker: int, timeout_s: float = 5) -> set[int]:

@@ -72,7 +72,7 @@ def lives(pid: int) -> bool:
         return False
 
 
-def wait_for(condition: Callable[[], bool], timeout_s: float = 15) -> None:
+def wait_for(condition: Callable[[], bool], timeout_s: float = 60) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "it did not come to pass in time"
