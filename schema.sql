@@ -401,8 +401,17 @@ create table outbox.destinations (
   opened   int         not null default 0,        -- times in a row that a probe failed
   probe    bigint,                                -- the event that probes now
   probe_at timestamptz,
+  changed  xid8        not null default pg_current_xact_id(), -- the transaction that changed the row last: dispatchers read what changed since they looked
   check (state <> 'flowing' or (why is null and until is null and probe is null))
 );
+create index destinations_changed on outbox.destinations (changed);
+
+create function outbox.destination_changed() returns trigger language plpgsql as $$
+begin
+  new.changed := pg_current_xact_id();
+  return new;
+end $$;
+create trigger destinations_changed before update on outbox.destinations for each row execute function outbox.destination_changed();
 
 -- One token bucket for each credential, shared by all dispatchers: live events, retries and syncs together.
 create table outbox.budgets (
@@ -412,7 +421,9 @@ create table outbox.budgets (
   paused_until timestamptz,                       -- what the far side's headers asked for; NULL: nothing
   day          date not null default (now() at time zone 'UTC')::date,
   used         int  not null default 0,           -- calls of that day
-  daily_left   int                                -- as the far side last said; NULL: it does not say
+  daily_left   int,                               -- as the far side last said; NULL: it does not say
+  burst        int,                               -- so many calls at once, and per_s a second after that, as whoever called last has it
+  per_s        double precision                   -- NULL, like burst: nobody has called since this is noted down
 );
 
 create table outbox.routes (                      -- what the dispatcher that began last does with each kind; told for people, read by no engine
@@ -423,7 +434,8 @@ create table outbox.routes (                      -- what the dispatcher that be
   retries    text not null,                       -- the schedule in words
   schedule_s double precision[] not null,         -- entry n is waited after failure n
   covers     text,                                -- the coalescing word; NULL: it covers no other event
-  told_at    timestamptz not null default now()
+  told_at    timestamptz not null default now(),
+  lacks      text                                 -- what has to be set before its destination can be called; NULL: nothing
 );
 
 -- ───────────────────────────────────────────────────────────────────── dead letters put right: notes on groups, stored plans

@@ -13,11 +13,11 @@ from cli.options import Json, duration_s
 from cli.output import emit, table
 from cli.who import note, operator
 from dispatcher.routes import ROUTES
-from outbox import db, operators
+from outbox import db, operators, ways
 from outbox.db import Pool
 from outbox.errors import NotNow
 from outbox.operators import Actor
-from outbox.store import calls, destinations, lanes
+from outbox.store import destinations
 from outbox.timeline import iso
 
 HIDDEN = {"alert", "ghl-oauth", "google", "google-oauth"}  # of several, and the doors by which they come
@@ -97,16 +97,17 @@ def resume(name: Name, as_json: Json = False) -> None:
     """
     _check(name)
 
-    async def act(pool: Pool) -> bool:
+    async def act(pool: Pool) -> tuple[bool, str]:
         with db.mapped():
             async with pool.acquire() as connection, connection.transaction():
                 changed = await destinations.resume(connection, name, by=operator())
                 await note(connection, "resume", target=name, changed=changed)
-        return changed
+        return changed, next((way.outlook for way in await ways.every(pool, usual=(name,)) if way.name == name), "")
 
-    changed = ask(act)
-    words = "flows again" if changed else "was flowing already"
-    emit({"name": name, "state": "flowing", "changed": changed}, as_json=as_json, human=lambda console: console.print(f"{name} {words}."))
+    changed, outlook = ask(act)
+    words = f"flows again: {outlook}" if changed else "was flowing already"
+    result = {"name": name, "state": "flowing", "changed": changed, "outlook": outlook}
+    emit(result, as_json=as_json, human=lambda console: console.print(f"{name} {words}."))
 
 
 @app.command("test")
@@ -132,28 +133,22 @@ def try_out(name: Name, as_json: Json = False) -> None:
 
 async def standings(pool: Pool) -> list[dict[str, Any]]:
     """Every known destination with its state and how many events wait for it."""
-    rows = {row["name"]: row for row in await destinations.every(pool)}
-    held, day = await lanes.held(pool), await calls.day(pool)
-    found: list[dict[str, Any]] = []
-    for name in sorted({*KNOWN, *rows, *held, *day}):
-        row, (waiting, oldest, _) = rows.get(name), held.get(name, lanes.NONE_HELD)
-        made = day.get(name)
-        found.append(
-            {
-                "name": name,
-                "state": row["state"] if row else "flowing",
-                "waiting": waiting,
-                "oldest": oldest,
-                "since": iso(row["since"]) if row else None,
-                "for_s": round(row["until_s"]) if row and row["until_s"] is not None else None,
-                "by": row["by_whom"] if row else None,
-                "why": row["why"] if row else None,
-                "calls": made.made if made else 0,
-                "success_rate": round(made.success_rate, 4) if made else None,
-                "p95_ms": round(made.p95_ms, 1) if made else None,
-            }
-        )
-    return found
+    return [
+        {
+            "name": way.name,
+            "state": way.state,
+            "waiting": way.held.waiting,
+            "oldest": way.held.oldest,
+            "since": iso(way.since),
+            "for_s": None if way.until_s is None else round(way.until_s),
+            "by": way.by,
+            "why": way.why,
+            "calls": way.day.made if way.day else 0,
+            "success_rate": round(way.day.success_rate, 4) if way.day else None,
+            "p95_ms": round(way.day.p95_ms, 1) if way.day else None,
+        }
+        for way in await ways.every(pool, usual=KNOWN)
+    ]
 
 
 def _check(name: str) -> None:

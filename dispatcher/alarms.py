@@ -89,6 +89,11 @@ def conditions(now: Standing, verdict: Verdict, gaps: Mapping[str, tuple[int, in
         Condition("dead-letters", over, f"{now.dead} dead letters", "dead-letters", LASTING_S),
         *(Condition(f"connection:{one.name}", one.state, one.said, "connection") for one in now.stopped if one.state == "unauthorised"),
         *(
+            [Condition("connection:google", "unauthorised", f"google: {now.stopped_users.said}", "connection")]
+            if now.stopped_users.state == "unauthorised"
+            else []
+        ),
+        *(
             Condition(f"audit:{system}", "gaps", f"audit #{audit} of {system} found {count} gaps", "audit")
             for system, (audit, count) in gaps.items()
             if count

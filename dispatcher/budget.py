@@ -35,7 +35,9 @@ class SharedBudget:
 
     async def _ask(self, urgency: int) -> float:
         async with self._turn:
-            return await budgets.take(self._pool, self._credential, full=float(self._rate.burst), decide=self._decide(urgency))
+            return await budgets.take(
+                self._pool, self._credential, burst=self._rate.burst, per_s=self._rate.per_s, decide=self._decide(urgency)
+            )
 
     def _decide(self, urgency: int) -> Callable[[budgets.Budget, datetime], tuple[budgets.Budget, float]]:
         def decide(budget: budgets.Budget, now: datetime) -> tuple[budgets.Budget, float]:

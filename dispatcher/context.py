@@ -33,6 +33,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 CLIENTS = ("ghl", "google", "notion", "phorest")
 BUILT_IN = (*CLIENTS, "ghl-oauth", "google-oauth")
+NEEDED: Mapping[str, tuple[str, ...]] = {
+    "ghl": ("GHL_API_KEY", "GHL_LOCATION_ID"),
+    "ghl-oauth": ("GHL_CLIENT_ID", "GHL_CLIENT_SECRET"),
+    "google": ("GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET"),
+    "google-oauth": ("GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET"),
+    "notion": ("NOTION_API_KEY",),
+    "phorest": ("PHOREST_USERNAME", "PHOREST_PASSWORD", "PHOREST_BUSINESS_ID"),
+}
 IDLE_IN_TRANSACTION_MS = 5_000  # an open transaction of a handler that does something else holds up everybody
 
 
@@ -72,6 +80,15 @@ class Services:
             case "phorest":
                 return self.phorest is not None
         return destination is None or self.own.get(destination, self) is not None
+
+    def lacks(self, destination: str | None) -> str | None:
+        """What has to be set before it can be called ("GHL_API_KEY is missing"); None: nothing that is known here."""
+        if self.has(destination):
+            return None
+        named = [name for name in NEEDED.get(destination or "", ()) if not getattr(self.settings, name.lower())]
+        if not named and destination in ("google", "google-oauth", "ghl-oauth"):
+            named = ["POSTROOM_ENCRYPTION_KEYS"]
+        return f"{' and '.join(named)} {'are' if len(named) > 1 else 'is'} missing" if named else "it is not set up"
 
     def destination_of(self, route: "Route", event: Claimed) -> str | None:
         """Whom this event's handler calls: the route's destination; of several accounts of one provider the event's own."""

@@ -28,6 +28,7 @@ from outbox.store import destinations, lanes
 log = get_logger(__name__)
 
 WATCH_S = 1.0
+WHOLE_S = 60.0  # what changed is read each second, all that stands this rarely
 RELEASE_S = 0.2
 GATHER_S = 0.02
 FIRST_PORTION = 50
@@ -51,6 +52,9 @@ class Destinations:
         self._pool, self._limit, self._is_set_up, self._freed = pool, limit, is_set_up, freed
         self._bulk_limit = max(1, limit * 3 // 4)
         self._stopped: dict[str, Standing] = {}
+        self._paused: set[str] = set()
+        self._seen: str | None = None  # None: the next look reads all that stands
+        self._whole_due = float("-inf")
         self._breakers: dict[str, Breaker] = {}
         self._probing: dict[str, int] = {}
         self._probed: dict[str, int] = {}
@@ -120,11 +124,13 @@ class Destinations:
         if name not in self._probing:
             self._breakers.pop(name, None)
         elif self._probing[name] == event_id:  # else it began before the flow stopped: the probe decides
-            await destinations.flow(self._pool, name)
-            for state in (self._probing, self._breakers, self._stopped):
-                state.pop(name, None)
+            flows = await destinations.flow(self._pool, name)
+            self._probing.pop(name, None)
+            self._breakers.pop(name, None)
             self._changes += 1
-            log.info("destination flows again", destination=name)
+            if flows:  # else a person was faster, and what they did stands
+                self._stopped.pop(name, None)
+                log.info("destination flows again", destination=name)
 
     async def failed(self, name: str, event_id: int, problem: RemoteError) -> bool:
         """A handler met a failure. True when the destination is stopped by now, so that the event is held rather than charged."""
@@ -145,7 +151,13 @@ class Destinations:
         # At once in this process, or everything that fails meanwhile would open it again, each time for longer.
         self._stopped[name] = Standing(word, probe_due, self._stopped[name].opened if name in self._stopped else 1)
         self._changes += 1
-        opened = await destinations.open_breaker(self._pool, name, why=str(problem)[:400], probe_in_s=probe_in_s, unauthorised=unauthorised)
+        try:
+            opened = await destinations.open_breaker(
+                self._pool, name, why=str(problem)[:400], probe_in_s=probe_in_s, unauthorised=unauthorised
+            )
+        except BaseException:
+            self._seen, self._changes = None, self._changes + 1  # nobody knows whether it was written: the next look reads all
+            raise
         self._stopped[name] = Standing(word, probe_due, opened or 1)
         self._probing.pop(name, None)
         log.error("destination stopped", destination=name, why=problem, probe_in_s=round(probe_in_s, 1))
@@ -179,19 +191,32 @@ class Destinations:
                 self._freed()
 
     async def refresh(self) -> None:
-        """Reads the shared states."""
+        """Reads what has changed of the shared states."""
         await self._give_up()
-        await destinations.end_pauses(self._pool) if any(s.state == "paused" for s in self._stopped.values()) else None
-        changes, stopped = self._changes, dict[str, Standing]()
-        for row in await destinations.every(self._pool):
-            if row["state"] != "flowing":
-                due = None if row["until_s"] is None or row["state"] == "paused" else time.monotonic() + row["until_s"]
-                stopped[row["name"]] = Standing(row["state"], due, row["opened"])
+        await destinations.end_pauses(self._pool) if self._paused else None
+        is_whole = self._seen is None or time.monotonic() >= self._whole_due
+        changes, since = self._changes, None if is_whole else self._seen
+        seen, rows = await destinations.changed(self._pool, since=since)
         if changes != self._changes:
             return  # what was read is older than what this process has found out meanwhile
-        for name in self._stopped.keys() - stopped.keys():
+        if is_whole:
+            self._whole_due = time.monotonic() + WHOLE_S
+            for name in self._stopped.keys() - {row["name"] for row in rows}:
+                self._flows(name)
+        for row in rows:
+            if row["state"] == "flowing":
+                self._flows(row["name"])
+            else:
+                due = None if row["until_s"] is None or row["state"] == "paused" else time.monotonic() + row["until_s"]
+                self._stopped[row["name"]] = Standing(row["state"], due, row["opened"])
+                (self._paused.add if row["state"] == "paused" else self._paused.discard)(row["name"])
+        self._seen = seen
+
+    def _flows(self, name: str) -> None:
+        """The shared state says so. Failures that were counted meanwhile, while it was known to flow, still count."""
+        self._paused.discard(name)
+        if self._stopped.pop(name, None) is not None:
             self._breakers.pop(name, None)
-        self._stopped = stopped
 
     async def _give_up(self) -> None:
         while self._given_up:

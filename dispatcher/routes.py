@@ -114,8 +114,8 @@ ROUTES: Mapping[str, Route] = {
 }
 
 
-def told(routes: Mapping[str, Route]) -> list[Told]:
-    """The table as people read it, where no handler can be looked at."""
+def told(routes: Mapping[str, Route], lacks: Callable[[str | None], str | None] = lambda _: None) -> list[Told]:
+    """The table as people read it, where no handler can be looked at. `lacks`: what has to be set before a destination can be called."""
     return [
         Told(
             kind=kind,
@@ -125,6 +125,7 @@ def told(routes: Mapping[str, Route]) -> list[Told]:
             retries=route.retry.describe(),
             schedule_s=route.retry.schedule_s(),
             covers=route.coalesce,
+            lacks=lacks(route.destination),
         )
         for kind, route in sorted(routes.items())
     ]

@@ -84,7 +84,7 @@ class Dispatcher:
             await check(await lease_line.get())
             await wanted.want(await lease_line.get(), self._routes)
             lease = await Lease.begin(lease_line, name=settings.worker_name)
-            await routes.tell(await lease_line.get(), told(self._routes))
+            await routes.tell(await lease_line.get(), told(self._routes, self._services.lacks))
             backoff.reset()
             await self._work(stop, ready, lease, lease_line)
         finally:

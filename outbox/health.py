@@ -7,6 +7,7 @@ healthy     neither
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
@@ -44,6 +45,35 @@ class Stopped:
 
 
 @dataclass(frozen=True, slots=True)
+class StoppedUsers:
+    """How many single users' destinations do not flow. They are told as one, `google`, since there may be thousands; none is named."""
+
+    need_consent: int = 0
+    refused: int = 0  # a token is not taken, though a consent stands
+    failing: int = 0
+    paused: int = 0
+    since: datetime | None = None  # the first of them
+
+    @property
+    def state(self) -> str:
+        """As a destination's: the worst of them."""
+        worst = {"unauthorised": self.need_consent + self.refused, "open": self.failing, "paused": self.paused}
+        return next((state for state, number in worst.items() if number), "flowing")
+
+    @property
+    def said(self) -> str:
+        """In words; nothing when all flow."""
+        verbs = (("need consent", "needs consent"), ("are refused", "is refused"), ("fail", "fails"), ("are paused", "is paused"))
+        numbers = (self.need_consent, self.refused, self.failing, self.paused)
+        parts = [
+            f"{number} {'user' if number == 1 else 'users'} {verb[number == 1]}"
+            for number, verb in zip(numbers, verbs, strict=True)
+            if number
+        ]
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """What is known. Rates are those of the last 24 hours; None: nothing happened."""
 
@@ -54,6 +84,7 @@ class Standing:
     workers: int
     oldest_ready_s: float | None = None  # of the events that wait for nobody but a dispatcher; None: none waits
     stopped: Sequence[Stopped] = ()
+    stopped_users: StoppedUsers = StoppedUsers()
     red_syncs: Sequence[str] = ()
     braked_syncs: Sequence[tuple[str, str]] = ()  # whose brake asks a person, and what
     red_users: int = 0  # syncs of single users that are red
@@ -142,6 +173,12 @@ def _checks(now: Standing) -> Iterator[Check]:
         link = f"`{one.consent}` makes a link for the person; they go on by themselves when it is given."
         advice = f"Its events wait and none is lost. {link if one.consent else resume}"
         yield Check(f"destination {one.name}", False, one.why, "flowing", fair, one.said, advice)
+    if (users := now.stopped_users).said:
+        advice = (
+            "Their events wait and none is lost. `postroom syncs --users --light grey` and the console's page of users say whose;"
+            " `postroom connect google --user USER` makes a link for one, and they go on by themselves when they consent."
+        )
+        yield Check("destination google", False, users.said, "flowing", fair, f"google: {users.said}", advice)
     for name in now.red_syncs:
         yield Check(
             f"sync {name}",

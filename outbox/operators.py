@@ -46,21 +46,26 @@ async def run_now(where: Where, actor: Actor, event_id: int) -> None:
         await actor.note(connection, "run now", target=event_id)
 
 
-async def tested(where: Where) -> frozenset[str]:
-    """Of which destinations there is a test: ours, and those of the user's own modules that route one."""
-    own = {kind.removeprefix(kinds.TEST) for kind in await routes.every(where) if kind.startswith(kinds.TEST)}
-    return frozenset({*kinds.TESTED, *own})
+async def tested(where: Where) -> dict[str, str | None]:
+    """Of which destinations there is a test, ours and those of the user's own modules that route one; and what each lacks to be called."""
+    routed = {
+        kind.removeprefix(kinds.TEST): row["lacks"] for kind, row in (await routes.every(where)).items() if kind.startswith(kinds.TEST)
+    }
+    return {**dict.fromkeys(kinds.TESTED), **routed}
 
 
 async def test(where: Where, actor: Actor, destination: str) -> int:
     """One harmless read call there, by whichever dispatcher takes it. Returns the event that shows its result. Raises NotNow."""
     provider, _, account = destination.partition(":")
     async with transaction(where) as connection:
-        if provider not in await tested(connection) or (account and provider not in ACCOUNTS):
+        lacks = await tested(connection)
+        if provider not in lacks or (account and provider not in ACCOUNTS):
             raise NotNow(f"There is no test of {destination}.")
         if provider == "google" and not account:
             raise NotNow("Google is tested for one user: google:USER.")
-        row = next((one for one in await destinations.every(connection) if one["name"] == destination), None)
+        if not account and lacks[provider]:
+            raise NotNow(f"{destination} is not set up: {lacks[provider]}.")
+        row = (await destinations.some(connection, [destination])).get(destination)
         if row is not None and row["state"] != "flowing":
             raise NotNow(f"{destination} does not flow, so a test would only wait. Resume it first.")
         payload = {ACCOUNTS[provider]: account} if account else {}

@@ -122,11 +122,7 @@ async def _sweep(run: Run, ghl: GhlClient) -> None:
 
 def off(services: Services) -> str | None:
     """Why nothing can be asked of GHL; None: it can."""
-    if services.has("ghl"):
-        return None
-    settings = services.settings
-    missing = [name for name, value in (("GHL_API_KEY", settings.ghl_api_key), ("GHL_LOCATION_ID", settings.ghl_location_id)) if not value]
-    return f"{' and '.join(missing) or 'GHL_API_KEY'} {'are' if len(missing) > 1 else 'is'} missing"
+    return services.lacks("ghl")
 
 
 GHL_CONTACTS: Final = Sync(

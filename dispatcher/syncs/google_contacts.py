@@ -146,12 +146,7 @@ def _contact(person: GooglePerson) -> GoogleContact:
 
 
 def _off(services: Services) -> str | None:
-    if services.google is not None:
-        return None
-    settings = services.settings
-    named = {"GOOGLE_CLIENT_ID": settings.google_client_id, "GOOGLE_CLIENT_SECRET": settings.google_client_secret}
-    missing = [name for name, value in named.items() if not value] or ["POSTROOM_ENCRYPTION_KEYS"]
-    return f"{' and '.join(missing)} {'are' if len(missing) > 1 else 'is'} missing"
+    return services.lacks("google")
 
 
 GOOGLE_CONTACTS: Final = Sync(

@@ -190,9 +190,7 @@ async def _missed(run: Run, notion: NotionClient, page_id: UUID, source: str) ->
 
 
 def _off(services: Services) -> str | None:
-    if not services.has("notion"):
-        return "NOTION_API_KEY is missing"
-    return None if services.settings.notion_clients_data_source else "NOTION_CLIENTS_DATA_SOURCE is missing"
+    return services.lacks("notion") or (None if services.settings.notion_clients_data_source else "NOTION_CLIENTS_DATA_SOURCE is missing")
 
 
 NOTION_CLIENTS: Final = Sync(

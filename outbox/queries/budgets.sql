@@ -7,13 +7,13 @@ from outbox.budgets where credential = $1
 
 -- name: make
 -- a bucket that is full, on first use.
-insert into outbox.budgets (credential, tokens) values ($1, $2) on conflict do nothing
+insert into outbox.budgets (credential, tokens, burst, per_s) values ($1, $2::int, $2::int, $3) on conflict do nothing
 
 -- name: save
 -- the bucket as the caller computed it, if it still is version $5; zero rows: another was faster. What was left of another day says nothing of this one.
 update outbox.budgets
 set tokens = $2, at = $3, used = $4, day = (now() at time zone 'UTC')::date,
-    daily_left = case when day = (now() at time zone 'UTC')::date then daily_left end
+    daily_left = case when day = (now() at time zone 'UTC')::date then daily_left end, burst = $6, per_s = $7
 where credential = $1 and xmin::text = $5
 returning credential
 
@@ -27,8 +27,9 @@ set paused_until = greatest(b.paused_until, clock_timestamp() + $2 * interval '1
     daily_left = coalesce($3, case when b.day = excluded.day then b.daily_left end)
 
 -- name: all
--- read only: every bucket, with the calls of today; of single users, of whom there may be thousands, only those that rest.
+-- read only: every bucket, with the calls of today and how much of its burst is taken now, as the refill has it; of single users, of whom there may be thousands, only those that rest.
 select credential, tokens, extract(epoch from paused_until - clock_timestamp())::float8 paused_s,
-       case when is_today then used else 0 end used, case when is_today then daily_left end daily_left
+       case when is_today then used else 0 end used, case when is_today then daily_left end daily_left, burst, per_s,
+       coalesce(ceil(greatest(0, least(burst, burst - tokens - per_s * greatest(0, extract(epoch from clock_timestamp() - at)::float8))))::int, 0) taken
 from outbox.budgets cross join lateral (select day = (now() at time zone 'UTC')::date is_today) t
 where credential not like 'google:%' or paused_until > clock_timestamp() order by credential

@@ -10,9 +10,11 @@ on conflict (quarter, destination, bucket) do update set calls = c.calls + exclu
 delete from outbox.calls where quarter < now() - interval '2 days'
 
 -- name: day
--- read only: the calls of the last 24 hours, by how long they took, of the $1 destinations with the most.
+-- read only: the calls of the last 24 hours, by how long they took, of the $1 destinations with the most; and how many were of the last hour,
+-- which is the quarter under way and the three before it.
 with day as (
-  select destination, bucket, sum(calls)::int calls, sum(failed)::int failed
-  from outbox.calls where quarter > now() - interval '24 hours' group by 1, 2),
+  select destination, bucket, sum(calls)::int calls, sum(failed)::int failed,
+         coalesce(sum(calls) filter (where is_late), 0)::int late_calls, coalesce(sum(failed) filter (where is_late), 0)::int late_failed
+  from outbox.calls cross join lateral (select quarter > now() - interval '1 hour' is_late) l where quarter > now() - interval '24 hours' group by 1, 2),
 most as (select destination from day group by 1 order by sum(calls) desc, 1 limit $1)
-select day.destination, day.bucket, day.calls, day.failed from day join most using (destination) order by 1, 2
+select day.destination, day.bucket, day.calls, day.failed, day.late_calls, day.late_failed from day join most using (destination) order by 1, 2

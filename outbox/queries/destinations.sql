@@ -1,8 +1,21 @@
 -- name: all
--- read only: every destination that was ever not flowing, with the seconds until its probe or resumption is due.
-select name, state, why, by_whom, since, extract(epoch from until - now())::float8 until_s, opened, probe,
-       extract(epoch from now() - probe_at)::float8 probing_s
-from outbox.destinations order by name
+-- read only: every destination that was ever not flowing, with the seconds until its probe or resumption is due. Single users, of whom there
+-- may be thousands, are left out.
+select name, state, why, by_whom, since, extract(epoch from until - now())::float8 until_s, opened, probe
+from outbox.destinations where name not like 'google:%' order by name
+
+-- name: some
+-- read only: as all, those of these names.
+select name, state, why, by_whom, since, extract(epoch from until - now())::float8 until_s, opened, probe
+from outbox.destinations where name = any ($1::text[]) order by name
+
+-- name: changed
+-- read only: what was changed by transactions that had not ended when $1 was told (NULL: all that does not flow), and what to ask with next time.
+-- Rows of a restored database may name transactions that are yet to come: those are no news.
+select d.name, d.state, extract(epoch from d.until - now())::float8 until_s, d.opened, t.seen
+from (select pg_snapshot_xmin(pg_current_snapshot())::text seen) t
+left join outbox.destinations d
+  on d.changed >= coalesce($1::text, '0')::xid8 and d.changed < pg_snapshot_xmax(pg_current_snapshot()) and ($1 is not null or d.state <> 'flowing')
 
 -- name: open
 -- flowing or open -> open (or unauthorised): one event may probe in $3 seconds. A pause by a person stands.

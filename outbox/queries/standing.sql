@@ -11,10 +11,19 @@ select (select count(*)::int from outbox.dead) dead,
             group by lane having count(*) = count(event_id)) free)) oldest_ready_s
 
 -- name: stopped
--- read only: destinations that do not flow; with a provider: until a person consents again.
+-- read only: destinations that do not flow, single users' not among them; with a provider: until a person consents again.
 select d.name, d.state, coalesce(c.why, d.why) why, c.provider, c.account from outbox.destinations d
 left join outbox.connections c on c.destination = d.name and c.state = 'inactive' and d.state = 'unauthorised'
-where d.state <> 'flowing' order by d.name
+where d.state <> 'flowing' and d.name not like 'google:%' order by d.name
+
+-- name: stopped_users
+-- read only: how many single users' destinations do not flow, by what they wait for.
+select count(*) filter (where d.state = 'unauthorised' and c.destination is not null)::int need_consent,
+       count(*) filter (where d.state = 'unauthorised' and c.destination is null)::int refused,
+       count(*) filter (where d.state = 'open')::int failing, count(*) filter (where d.state = 'paused')::int paused,
+       min(d.since) since
+from outbox.destinations d left join outbox.connections c on c.destination = d.name and c.state = 'inactive'
+where d.state <> 'flowing' and d.name like 'google:%'
 
 -- name: died
 -- read only: what died last, at most $1.

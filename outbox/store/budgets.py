@@ -26,16 +26,21 @@ class Budget:
     daily_left: int | None
 
 
-async def take(pool: Pool, credential: str, *, full: float, decide: Callable[[Budget, datetime], tuple[Budget, float]]) -> float:
-    """Changes the bucket as `decide(bucket, now)` says, and returns its wait in seconds. Asks it again when another was faster."""
+async def take(
+    pool: Pool, credential: str, *, burst: int, per_s: float, decide: Callable[[Budget, datetime], tuple[Budget, float]]
+) -> float:
+    """Changes the bucket as `decide(bucket, now)` says, and returns its wait in seconds. Asks it again when another was faster.
+
+    `burst` and `per_s` are what it is filled with at first, and what people are told of its pace.
+    """
     while True:
         row = await db.fetchrow(pool, Q["look"], credential)
         if row is None:
-            await db.fetch(pool, Q["make"], credential, full)
+            await db.fetch(pool, Q["make"], credential, burst, per_s)
             continue
         seen = Budget(row["tokens"], row["at"], row["paused_until"], row["used"], row["daily_left"])
         left, wait_s = decide(seen, row["now"])
-        if await db.fetchval(pool, Q["save"], credential, left.tokens, left.at, left.used, row["version"]) is not None:
+        if await db.fetchval(pool, Q["save"], credential, left.tokens, left.at, left.used, row["version"], burst, per_s) is not None:
             return wait_s
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from outbox import db
-from outbox.db import Connection, Pool
+from outbox.db import Connection, Pool, Record
 from outbox.queries import load
 
 Q = load("calls")
@@ -21,11 +21,12 @@ GOOGLE: Final = "google"
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """Those of one destination in the last 24 hours. `p95_ms`: all but one in twenty took no longer."""
+    """Those of one destination in some time. `p95_ms`: all but one in twenty took no longer."""
 
     made: int
     failed: int
     p95_ms: float
+    hour: "Calls | None" = None  # of a day's: those of its last hour; None: none was made
 
     @property
     def success_rate(self) -> float:
@@ -67,13 +68,21 @@ async def add(connection: Connection | Pool, counted: Iterable[tuple[str, int, i
 
 async def day(connection: Connection | Pool, *, limit: int = MOST) -> Mapping[str, Calls]:
     """The last 24 hours, of the destinations with the most calls."""
-    of: dict[str, list[tuple[int, int, int]]] = {}
+    of: dict[str, list[Record]] = {}
     for row in await db.fetch(connection, Q["day"], limit):
-        of.setdefault(row["destination"], []).append((row["bucket"], row["calls"], row["failed"]))
-    return {
-        name: Calls(sum(n for _, n, _ in rows), sum(f for _, _, f in rows), quantile_ms([(b, n) for b, n, _ in rows], 0.95))
-        for name, rows in of.items()
-    }
+        of.setdefault(row["destination"], []).append(row)
+    return {name: _added([(row["bucket"], row["calls"], row["failed"]) for row in rows], hour=_hour(rows)) for name, rows in of.items()}
+
+
+def _hour(rows: Sequence[Record]) -> Calls | None:
+    late = [(row["bucket"], row["late_calls"], row["late_failed"]) for row in rows if row["late_calls"]]
+    return _added(late) if late else None
+
+
+def _added(counted: Sequence[tuple[int, int, int]], *, hour: Calls | None = None) -> Calls:
+    """Of (bucket, calls, failed) in order."""
+    made, failed = sum(n for _, n, _ in counted), sum(f for _, _, f in counted)
+    return Calls(made, failed, quantile_ms([(bucket, n) for bucket, n, _ in counted], 0.95), hour)
 
 
 async def prune(connection: Connection) -> None:

@@ -1,5 +1,7 @@
 """outbox.destinations: what flows, what is paused, what waits for a probe."""
 
+from collections.abc import Iterable
+
 from outbox import db
 from outbox.db import Connection, Pool, Record
 from outbox.queries import load
@@ -8,8 +10,22 @@ Q = load("destinations")
 
 
 async def every(connection: Connection | Pool) -> list[Record]:
-    """Each destination that was ever not flowing."""
+    """Each destination that was ever not flowing; single users' are left out."""
     return await db.fetch(connection, Q["all"])
+
+
+async def some(connection: Connection | Pool, names: Iterable[str]) -> dict[str, Record]:
+    """Of these, whoever's, each that was ever not flowing, by name."""
+    return {row["name"]: row for row in await db.fetch(connection, Q["some"], sorted(set(names)))}
+
+
+async def changed(connection: Connection | Pool, *, since: str | None) -> tuple[str, list[Record]]:
+    """What has changed since the look that returned `since` (None: all that does not flow), and what to ask with next time.
+
+    A row may come twice. A failover to a standby that had not everything may miss one: who relies on it asks for all now and then.
+    """
+    rows = await db.fetch(connection, Q["changed"], since)
+    return str(rows[0]["seen"]), [row for row in rows if row["name"] is not None]
 
 
 async def open_breaker(connection: Connection | Pool, name: str, *, why: str, probe_in_s: float, unauthorised: bool = False) -> int | None:

@@ -12,7 +12,7 @@ Q = load("routes")
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """One route. `destination` None: it calls nobody; `covers` None: it covers no other event."""
+    """One route. `destination` None: it calls nobody; `covers` None: it covers no other event; `lacks`: what keeps it from being called."""
 
     kind: str
     handler: str
@@ -21,6 +21,7 @@ class Told:
     retries: str
     schedule_s: tuple[float, ...]
     covers: str | None
+    lacks: str | None = None
 
 
 async def tell(connection: Connection, told: Sequence[Told], *, timeout_s: float = 5) -> None:
@@ -37,6 +38,7 @@ async def tell(connection: Connection, told: Sequence[Told], *, timeout_s: float
                 [one.retries for one in told],
                 ["{" + ",".join(map(str, one.schedule_s)) + "}" for one in told],
                 [one.covers for one in told],
+                [one.lacks for one in told],
                 timeout=timeout_s,
             )
 

@@ -105,9 +105,11 @@ async def keep(connection: Connection | Pool, turned: Sequence[Turned]) -> None:
     )
 
 
-async def rejected(connection: Connection | Pool, source: str | None, *, before: int | None = None, limit: int = 50) -> list[Record]:
+async def rejected(
+    connection: Connection | Pool, source: str | None, *, reason: str | None = None, before: int | None = None, limit: int = 50
+) -> list[Record]:
     """Rejected requests, newest first."""
-    return await db.fetch(connection, R["list"], source, before, limit)
+    return await db.fetch(connection, R["list"], source, before, limit, reason)
 
 
 async def prune_rejected(connection: Connection | Pool, *, per_source: int = 1000, days: int = 7) -> None:

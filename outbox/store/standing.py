@@ -2,7 +2,7 @@
 
 from outbox import db, sync_facts
 from outbox.db import Connection, Pool, Record
-from outbox.health import Standing, Stopped
+from outbox.health import Standing, Stopped, StoppedUsers
 from outbox.queries import load
 from outbox.store import connections, minutes
 from outbox.sync_facts import Folded
@@ -26,6 +26,7 @@ async def look(connection: Connection | Pool, *, syncs: Folded | None = None) ->
         workers=row["workers"],
         oldest_ready_s=row["oldest_ready_s"],
         stopped=await _stopped(connection),
+        stopped_users=await stopped_users(connection),
         red_syncs=syncs.red,
         braked_syncs=syncs.braked,
         red_users=syncs.red_users,
@@ -42,6 +43,13 @@ async def _stopped(connection: Connection | Pool) -> list[Stopped]:
         )
         for row in await db.fetch(connection, Q["stopped"])
     ]
+
+
+async def stopped_users(connection: Connection | Pool) -> StoppedUsers:
+    """Whose own destinations do not flow, in numbers."""
+    row = await db.fetchrow(connection, Q["stopped_users"])
+    assert row is not None
+    return StoppedUsers(**dict(row))
 
 
 async def died(connection: Connection | Pool, *, limit: int) -> list[Record]:

@@ -5,10 +5,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from outbox import operators
+from outbox import operators, ways
 from outbox.operators import Actor
-from outbox.store import calls, destinations, lanes
+from outbox.store import destinations, lanes
 from outbox.timeline import iso
+from outbox.ways import Way
 from receiver.api.operation import (
     Answer,
     Asked,
@@ -32,8 +33,17 @@ MOST_COUNTED = 1000
 USUAL = ("ghl", "notion")  # listed even before anything ever happened to them
 
 
+class Budget(Said):
+    burst: int | None = Field(description="So many calls at once; null, like per_second: none was made since this is noted down.")
+    taken: int = Field(description="Of these, now.")
+    per_second: float | None
+    used_today: int
+    left_today: int | None = Field(description="As the provider last said; null: it does not say.")
+    rests_for_s: float | None = Field(description="As the provider asked; null: it does not rest.")
+
+
 class Destination(Said):
-    name: str
+    name: str = Field(description="google is all users' own, google:USER, as one.")
     state: str = Field(description="flowing, open (its breaker), unauthorised or paused.")
     why: str | None
     by: str | None = Field(description="Who paused or resumed it; null: the breaker.")
@@ -46,11 +56,18 @@ class Destination(Said):
     success_rate: float | None = Field(
         description="Of these, whose far side did its part: an answer, a credential taken, no error of its own. null: none was made."
     )
-    p95_ms: float | None = Field(description="All but one in twenty of these took no longer; null: none was made.")
+    success_rate_last_hour: float | None = Field(description="By quarters of an hour, the one under way and the three before it.")
+    p95_ms: float | None = Field(description="All but one in twenty of the last 24 hours' took no longer; null: none was made.")
+    budget: Budget | None = Field(description="Of its credential; null: it made no call yet.")
 
 
 class Destinations(Said):
     destinations: list[Destination]
+
+
+class Resumed(Destinations):
+    changed: bool = Field(description="false: it flowed already.")
+    outlook: str = Field(description="How many events flow now, and at which rate.")
 
 
 class Tested(Said):
@@ -88,29 +105,34 @@ class Lanes(Said):
 
 async def list_destinations(call: Call[NoQuery, NoBody]) -> Answer:
     """All that flow, stand or hold something back."""
-    rows = {row["name"]: row for row in await destinations.every(call.desk.pool)}
-    held, day = await lanes.held(call.desk.pool), await calls.day(call.desk.pool)
-    listed = []
-    for name in sorted({*USUAL, *rows, *held, *day}):
-        row, (waiting, oldest, _) = rows.get(name), held.get(name, lanes.NONE_HELD)
-        made = day.get(name)
-        listed.append(
-            Destination(
-                name=name,
-                state=row["state"] if row else "flowing",
-                why=row["why"] if row else None,
-                by=row["by_whom"] if row else None,
-                since=iso(row["since"]) if row else None,
-                resumes_in_s=max(0.0, round(row["until_s"], 1)) if row and row["until_s"] is not None else None,
-                times_opened=row["opened"] if row else 0,
-                waiting=waiting,
-                oldest_waiting=oldest,
-                calls=made.made if made else 0,
-                success_rate=round(made.success_rate, 4) if made else None,
-                p95_ms=round(made.p95_ms, 1) if made else None,
-            )
-        )
-    return Answer(Destinations(destinations=listed))
+    return Answer(Destinations(destinations=[_said(way) for way in await ways.every(call.desk.pool, usual=USUAL)]))
+
+
+def _said(way: Way) -> Destination:
+    return Destination(
+        name=way.name,
+        state=way.state,
+        why=way.why,
+        by=way.by,
+        since=iso(way.since),
+        resumes_in_s=None if way.until_s is None else max(0.0, round(way.until_s, 1)),
+        times_opened=way.opened,
+        waiting=way.held.waiting,
+        oldest_waiting=way.held.oldest,
+        calls=way.day.made if way.day else 0,
+        success_rate=round(way.day.success_rate, 4) if way.day else None,
+        success_rate_last_hour=round(way.day.hour.success_rate, 4) if way.day and way.day.hour else None,
+        p95_ms=round(way.day.p95_ms, 1) if way.day else None,
+        budget=way.pace
+        and Budget(
+            burst=way.pace.burst,
+            taken=way.pace.taken,
+            per_second=way.pace.per_s,
+            used_today=way.pace.day_used,
+            left_today=way.pace.day_left,
+            rests_for_s=way.pace.rests_s,
+        ),
+    )
 
 
 async def pause(call: Call[NoQuery, PauseTold]) -> Answer:
@@ -129,7 +151,9 @@ async def resume(call: Call[NoQuery, NoBody]) -> Answer:
     async with call.desk.pool.acquire() as connection, connection.transaction():
         changed = await destinations.resume(connection, name, by=call.by)
         await call.note(connection, "resume", target=name, changed=changed)
-    return await list_destinations(Call(call.desk, call.who, call.path, NoQuery(), NoBody()))
+    listed = await ways.every(call.desk.pool, usual=(*USUAL, name))
+    outlook = next((way.outlook for way in listed if way.name == name), "")
+    return Answer(Resumed(destinations=[_said(way) for way in listed], changed=changed, outlook=outlook))
 
 
 async def test(call: Call[NoQuery, NoBody]) -> Answer:
@@ -171,7 +195,7 @@ OPERATIONS: Table = (
         "GET", "/api/destinations", "Destinations and what waits for them", Role.VIEWER, list_destinations, NoQuery, NoBody, Destinations
     ),
     Operation("POST", "/api/destinations/{name}/pause", "Hold everything for it", Role.OPERATOR, pause, NoQuery, PauseTold, Destinations),
-    Operation("POST", "/api/destinations/{name}/resume", "Let it flow", Role.OPERATOR, resume, NoQuery, NoBody, Destinations),
+    Operation("POST", "/api/destinations/{name}/resume", "Let it flow", Role.OPERATOR, resume, NoQuery, NoBody, Resumed),
     Operation(
         "POST",
         "/api/destinations/{name}/test",

@@ -16,6 +16,7 @@ from receiver.handshakes import SOURCE
 
 class RejectedAsked(Asked):
     source: Text | None = None
+    reason: Text | None = None
     before: Annotated[int, Field(ge=1, le=MAX_ID)] | None = Field(None, description="Only ids below this one.")
     limit: Limit = 50
 
@@ -70,7 +71,7 @@ class Promoted(Said):
 async def list_rejected(call: Call[RejectedAsked, NoBody]) -> Answer:
     """Newest first."""
     asked = call.query
-    rows = await sources.rejected(call.desk.pool, asked.source, before=asked.before, limit=asked.limit)
+    rows = await sources.rejected(call.desk.pool, asked.source, reason=asked.reason, before=asked.before, limit=asked.limit)
     listed = [
         RejectedRequest(
             id=row["id"],

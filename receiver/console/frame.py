@@ -54,6 +54,7 @@ class Console:
     def __init__(self, settings: ReceiverSettings, site: tuple[Pages, ...], tabs: tuple[Tab, ...]) -> None:
         self._site, self._tabs = site, tabs
         self._name = settings.installation
+        self._public_url = str(settings.public_url).rstrip("/") if settings.public_url else None
         self._assets = Assets()
         self._render = Renderer(self._assets)
         self.sign_in = SignIn(str(settings.public_url) if settings.public_url else None)
@@ -220,6 +221,7 @@ class Console:
             theme=theme_of(request),
             dense=is_dense(request),
             now=session.now,
+            base_url=self._public_url or f"{request.scope['scheme']}://{request.headers.get('host', '')}",
             notice=None if session.notice is None else json.loads(session.notice),
         )
         request.state.visit = replace(visit, notice=None, query=Query("", zone_of(request)))

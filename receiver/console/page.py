@@ -57,7 +57,7 @@ class Panel(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """Who asks for what: all that a page needs. `now` is the database's clock."""
+    """Who asks for what: all that a page needs. `now` is the database's clock; `base_url` where the world finds us, as far as is known."""
 
     desk: Desk
     attention: Attention
@@ -70,6 +70,7 @@ class Visit:
     theme: str | None
     dense: bool
     now: datetime
+    base_url: str
     notice: Mapping[str, Any] | None = None
 
     @property

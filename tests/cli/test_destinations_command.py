@@ -19,7 +19,7 @@ async def test_a_destination_is_paused_and_resumed_by_hand(command: Command, pos
     assert (ghl["state"], ghl["why"], ghl["by"]) == ("paused", "maintenance", "maeve")
     assert 7100 < ghl["for_s"] <= 7200
     assert "maintenance" in command("destinations").out
-    assert command("destinations", "resume", "ghl").out == "ghl flows again.\n"
+    assert command("destinations", "resume", "ghl").out == "ghl flows again: no event waits; they go at the rate of its budget.\n"
     assert command("destinations", "resume", "ghl").out == "ghl was flowing already.\n"
     assert [row["what"] for row in await postroom.rows("select what from outbox.audit order by id")] == ["pause", "resume", "resume"]
 

@@ -2,7 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
-from outbox.store import budgets, connections, destinations, events, handshakes
+from outbox.store import budgets, calls, connections, destinations, events, handshakes, routes
+from outbox.store.routes import Told
 from outbox.testing import Postroom
 from receiver.console.pages.connections import judged
 from tests.console.visiting import looking, operating
@@ -22,7 +23,7 @@ async def test_a_destination_is_paused_with_a_reason_and_resumed(postroom: Postr
     assert "paused by otto “schema change”" in paused
     assert "Paused notion for 5 m 00 s." in paused
     assert "(1) Connections" in paused
-    assert "Resumed notion. 0 events flow again" in resumed
+    assert "Resumed notion: no event waits; they go at the rate of its budget." in resumed
     assert "notion flows already. Nothing was changed." in again
     acts = await postroom.rows("select who, via, what, target, reason from outbox.audit where what in ('pause', 'resume') order by id")
     assert acts == [
@@ -33,16 +34,21 @@ async def test_a_destination_is_paused_with_a_reason_and_resumed(postroom: Postr
 
 async def test_a_destination_shows_its_calls_of_today_and_when_its_token_ends(postroom: Postroom) -> None:
     await budgets.learn(postroom.pool, "ghl:loc_1", pause_s=0.0, daily_left=158_800)
-    await postroom.pool.execute("update outbox.budgets set used = 41200")
+    rate = "burst = 100, per_s = 10, tokens = 37, at = clock_timestamp() + interval '1 min'"  # ahead: nothing is refilled meanwhile
+    await postroom.pool.execute(f"update outbox.budgets set used = 41200, {rate}")
+    await calls.add(postroom.pool, [("ghl", 10, 199, 0), ("ghl", 16, 1, 1)])
+    await postroom.pool.execute("insert into outbox.calls values (now() - interval '3 h', 'ghl', 10, 200, 200)")
     now = await events.clock(postroom.pool)
     await connections.connect(postroom.pool, "ghl:loc_9", provider="ghl", account="loc_9", sealed=b"x", expires_in_s=2990, at=now)
     async with looking(postroom) as visitor:
         page = await visitor.page("/console/connections")
     assert "41,200 of 200,000 calls today" in page
+    assert "63 of 100 per 10 s" in page
+    assert "99.5 % of calls well, 1 h" in page
     assert "ends in 49 m" in page
 
 
-async def test_a_user_who_has_to_consent_again_is_offered_a_link_and_one_whose_consent_stands_is_not_listed(postroom: Postroom) -> None:
+async def test_users_who_have_to_consent_again_are_told_as_one_row_that_leads_to_them(postroom: Postroom) -> None:
     now = await events.clock(postroom.pool)
     for user in ("ada", "brendan"):
         destination = f"google:{user}"
@@ -50,15 +56,14 @@ async def test_a_user_who_has_to_consent_again_is_offered_a_link_and_one_whose_c
     await connections.give_up(postroom.pool, "google:ada", version=1, why="Token has been expired or revoked.")
     await destinations.open_breaker(postroom.pool, "google:ada", why="refused", probe_in_s=300, unauthorised=True)
     async with operating(postroom) as visitor:
-        page = await visitor.page("/console/connections")
+        page = (await visitor.get("/console/connections")).text
         monitor = (await visitor.talk.get("/api/monitor")).json()
-    assert "google:ada" in page
-    assert "needs consent: Token has been expired or revoked." in page
-    assert "postroom connect google --user ada" in page
-    assert "Make a link" in page
+    assert "1 user needs consent" in page
+    assert 'href="/console/google?light=grey"' in page
+    assert "google:ada" not in page
     assert "google:brendan" not in page
-    assert "google:ada needs consent: Token has been expired or revoked." in monitor["systemHealth"]["issues"]
-    assert any("`postroom connect google --user ada`" in one for one in monitor["recommendations"])
+    assert "google: 1 user needs consent" in monitor["systemHealth"]["issues"]
+    assert any("`postroom connect google --user USER`" in one for one in monitor["recommendations"])
 
 
 async def test_a_candidate_of_notion_is_promoted_after_a_dialog(postroom: Postroom) -> None:
@@ -79,7 +84,8 @@ async def test_rejected_requests_are_listed_and_a_viewer_sees_no_body(postroom: 
         headers, body = ghl_delivery()
         await visitor.talk.webhook("ghl", (headers, body + b" "))
         await visitor.talk.flushed()
-        seen = await visitor.page("/console/rejected?source=ghl")
+        seen = await visitor.page("/console/rejected?source=ghl&reason=bad_signature")
+        other = await visitor.page("/console/rejected?source=ghl&reason=stale")
         connections = await visitor.page("/console/connections")
     async with looking(postroom) as visitor:
         masked = await visitor.page("/console/rejected")
@@ -87,6 +93,7 @@ async def test_rejected_requests_are_listed_and_a_viewer_sees_no_body(postroom: 
     assert "bad signature" in seen
     assert "ContactCreate" in seen
     assert "ContactCreate" not in masked
+    assert "Nothing was turned away." in other
     assert "1 bad signature" in connections
     assert "needs the operator role" in listed
     assert '<dialog id="pause-' not in listed
@@ -107,7 +114,8 @@ async def test_a_source_shows_its_24_hours_its_rejections_by_reason_and_which_ke
         page = await visitor.page("/console/connections")
     assert "matched last" in page
     assert keys[0][:10] in page
-    assert "7 stale, 2 bad signature" in page
+    assert "7 stale" in page
+    assert "2 bad signature" in page
     assert "999" not in page
 
 
@@ -127,6 +135,12 @@ async def test_a_test_is_audited_and_leads_to_where_its_answer_is_shown(postroom
     async with operating(postroom) as visitor:
         asked = await visitor.act("/console/connections/ghl:loc_1/test")
         assert "A dispatcher asks ghl:loc_1" in await visitor.page(asked.headers["location"])
+        told = [Told("connection.test.notion", "x.test_notion", "notion", 30, "never", (), None, "NOTION_API_KEY is missing")]
+        async with postroom.pool.acquire() as connection:
+            await routes.tell(connection, told)
+        assert "NOTION_API_KEY is missing" in await visitor.page("/console/connections")
+        refused = await visitor.act("/console/connections/notion/test")
+        assert "notion is not set up: NOTION_API_KEY is missing." in await visitor.page(refused.headers["location"])
         assert "There is no test of smtp" in await visitor.page((await visitor.act("/console/connections/smtp/test")).headers["location"])
     async with looking(postroom) as visitor:
         assert (await visitor.act("/console/connections/notion/test")).status_code == 403

@@ -8,7 +8,8 @@ import pytest
 from dispatcher import alarms
 from dispatcher.alarms import Alarms
 from dispatcher.config import DispatcherSettings
-from outbox.store import destinations
+from outbox.health import judge
+from outbox.store import console, destinations, standing
 from outbox.testing import Postroom
 from simulators.hooks import HookSimulator
 from simulators.serving import serve
@@ -146,6 +147,37 @@ async def test_however_many_users_syncs_turn_red_people_are_told_once_and_no_use
     details = await postroom.rows("select name, detail from outbox.alerts")
     assert {row["name"]: row["detail"] for row in details}["sync:users"] == "3 users' syncs are red"
     assert not any("u1" in row["name"] + row["detail"] for row in details)
+
+
+async def test_however_many_users_have_to_consent_people_are_told_once_with_their_number_until_none_has_to(postroom: Postroom) -> None:
+    await postroom.pool.execute("insert into outbox.workers (name, until) values ('w', now() + interval '1 h')")
+    look = Alarms(postroom.pool)
+
+    async def consent_is_lost_by(first: int, last: int) -> None:
+        await postroom.pool.execute(
+            """with lost as (
+                 insert into outbox.connections (destination, provider, account, state, why)
+                 select 'google:u' || n, 'google', 'u' || n, 'inactive', 'revoked' from generate_series($1::int, $2::int) n
+                 returning destination)
+               insert into outbox.destinations (name, state, why) select destination, 'unauthorised', 'refused' from lost""",
+            first,
+            last,
+        )
+        for _ in range(2):
+            await look.once()
+
+    await consent_is_lost_by(1, 1)
+    await consent_is_lost_by(2, 212)
+    told = await postroom.rows("select name, state, detail from outbox.alerts where name like 'connection:%'")
+    assert told == [{"name": "connection:google", "state": "unauthorised", "detail": "google: 212 users need consent"}]
+    assert [one["kind"] for one in await staged(postroom) if "connection" in one["lane"]] == ["alert.raised"]
+    verdict = judge(await standing.look(postroom.pool))
+    assert [check.issue for check in verdict.unmet if "google" in check.name] == ["google: 212 users need consent"]
+    assert (await console.attention(postroom.pool))["connections"] == 1
+    await postroom.pool.execute("update outbox.destinations set state = 'flowing', why = null")
+    for _ in range(2):
+        await look.once()
+    assert [one["kind"] for one in await staged(postroom) if "connection" in one["lane"]] == ["alert.raised", "alert.cleared"]
 
 
 async def test_a_brake_asks_a_person_until_a_run_of_its_type_has_ended_well_whatever_the_hourly_ones_do(postroom: Postroom) -> None:

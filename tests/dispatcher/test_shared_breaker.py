@@ -7,6 +7,7 @@ import pytest
 
 from dispatcher.destinations import Destinations
 from dispatcher.errors import RateLimited, RemoteError, Unauthorised, Unavailable
+from outbox.errors import DatabaseUnavailable
 from outbox.store import destinations as store
 from outbox.testing import Postroom
 
@@ -157,15 +158,15 @@ async def test_a_rejected_token_stops_it_at_once_and_is_tried_again_after_minute
 
 
 async def test_what_was_found_out_during_a_look_is_not_forgotten(postroom: Postroom, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen, real = view(postroom), store.every
+    seen, real = view(postroom), store.changed
     await open_it(seen, times=4)
 
-    async def meanwhile(pool: Any) -> Any:
-        rows = await real(pool)
+    async def meanwhile(pool: Any, *, since: str | None) -> Any:
+        rows = await real(pool, since=since)
         assert await seen.failed("crm", 9, down())
         return rows
 
-    monkeypatch.setattr(store, "every", meanwhile)
+    monkeypatch.setattr(store, "changed", meanwhile)
     await seen.refresh()
     assert not seen.enter("crm", urgency=0)
 
@@ -178,6 +179,34 @@ async def test_a_persons_pause_stands_against_the_breaker_and_is_never_probed(po
     assert (await row(postroom))["state"] == "paused"
     assert not await seen.probe("crm", 1, urgency=0)
     assert await store.resume(postroom.pool, "crm", by="ana")
+    await seen.refresh()
+    assert seen.enter("crm", urgency=0)
+
+
+async def test_a_pause_that_comes_while_an_event_probes_outlives_its_answer(postroom: Postroom) -> None:
+    seen, _ = await both_due(postroom)
+    assert await seen.probe("crm", 1, urgency=0)
+    await store.pause(postroom.pool, "crm", why="the price list is wrong", by="ana")
+    await seen.refresh()
+    await seen.answered("crm", 1)
+    seen.leave("crm", 1, urgency=0)
+    await seen.refresh()
+    assert not seen.enter("crm", urgency=0)
+
+
+async def test_what_could_not_be_written_is_forgotten_with_the_next_look(postroom: Postroom, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = view(postroom)
+    await seen.refresh()
+    await open_it(seen, times=4)
+
+    async def away(*_: Any, **__: Any) -> None:
+        raise DatabaseUnavailable("the database is away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "open_breaker", away)
+        with pytest.raises(DatabaseUnavailable):
+            await seen.failed("crm", 9, down())
+    assert not seen.enter("crm", urgency=0)
     await seen.refresh()
     assert seen.enter("crm", urgency=0)
 

@@ -89,3 +89,21 @@ async def test_a_destination_that_flows_cannot_have_a_reason_or_a_probe(postroom
     for column, value in (("why", "'503'"), ("until", "now()"), ("probe", "1")):
         with pytest.raises(asyncpg.CheckViolationError):
             await postroom.pool.execute(f"insert into outbox.destinations (name, state, {column}) values ('ghl', 'flowing', {value})")
+
+
+async def test_a_look_tells_what_changed_since_the_last_also_what_was_under_way_then(postroom: Postroom) -> None:
+    await postroom.pool.execute(
+        "insert into outbox.destinations (name, state, why) select 'google:u' || n, 'unauthorised', 'x' from generate_series(1, 50) n"
+    )
+    await postroom.pool.execute("insert into outbox.destinations (name) values ('notion')")
+    seen, rows = await destinations.changed(postroom.pool, since=None)
+    assert len(rows) == 50, "what flows is left out at first"
+    async with postroom.pool.acquire() as other, other.transaction():
+        await destinations.pause(other, "ghl", why="maintenance", by="ana")
+        await destinations.resume(postroom.pool, "google:u7", by="ana")
+        seen, rows = await destinations.changed(postroom.pool, since=seen)
+        assert [(row["name"], row["state"]) for row in rows] == [("google:u7", "flowing")]
+    seen, rows = await destinations.changed(postroom.pool, since=seen)
+    assert ("ghl", "paused") in [(row["name"], row["state"]) for row in rows]
+    seen, rows = await destinations.changed(postroom.pool, since=seen)
+    assert rows == []

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from outbox.health import Health, Standing, Stopped, judge
+from outbox.health import Health, Standing, Stopped, StoppedUsers, judge
 
 FINE = Standing(success_rate=0.99, latency_s=0.4, dead=0, buried_last_hour=0, workers=2)
 
@@ -55,8 +55,24 @@ def test_the_worst_comes_first_and_each_says_what_to_do() -> None:
 
 
 def test_what_waits_for_a_consent_is_not_resumed_but_sent_a_link() -> None:
-    lost = Stopped("google:ada", "unauthorised", "Token has been expired or revoked.", "postroom connect google --user ada")
+    lost = Stopped("ghl:Cork", "unauthorised", "Invalid refresh token.", "postroom connect ghl")
     [check] = judge(but(stopped=[lost])).unmet
-    assert check.issue == "google:ada needs consent: Token has been expired or revoked."
-    assert "`postroom connect google --user ada`" in check.advice
+    assert check.issue == "ghl:Cork needs consent: Invalid refresh token."
+    assert "`postroom connect ghl`" in check.advice
     assert "resume" not in check.advice
+
+
+@pytest.mark.parametrize(
+    ("users", "state", "said"),
+    [
+        (StoppedUsers(), "flowing", ""),
+        (StoppedUsers(need_consent=1), "unauthorised", "1 user needs consent"),
+        (StoppedUsers(need_consent=212, failing=1), "unauthorised", "212 users need consent, 1 user fails"),
+        (StoppedUsers(refused=2, paused=3), "unauthorised", "2 users are refused, 3 users are paused"),
+        (StoppedUsers(failing=4, paused=1), "open", "4 users fail, 1 user is paused"),
+        (StoppedUsers(paused=1), "paused", "1 user is paused"),
+    ],
+)
+def test_single_users_are_told_in_numbers(users: StoppedUsers, state: str, said: str) -> None:
+    assert (users.state, users.said) == (state, said)
+    assert [check.issue for check in judge(but(stopped_users=users)).unmet] == ([f"google: {said}"] if said else [])

@@ -43,7 +43,7 @@ async def test_the_fields_of_the_old_monitor_are_there_and_true(postroom: Postro
     await postroom.pool.execute("insert into outbox.arrivals values (date_trunc('minute', now()), 'app', 100)")
     await postroom.pool.execute("insert into outbox.arrivals_counted (next_id) values (1::bigint << 62)")
     await destinations.pause(postroom.pool, "notion", why="schema change", by="ben")
-    await budgets.take(postroom.pool, "ghl:loc", full=20, decide=lambda seen, now: (Budget(19, now, None, 7, 1234), 0.0))
+    await budgets.take(postroom.pool, "ghl:loc", burst=20, per_s=10, decide=lambda seen, now: (Budget(19, now, None, 7, 1234), 0.0))
     async with started(postroom) as talk:
         told = (await talk.get("/api/monitor", viewer=True)).json()
     assert told["totals"]["accepted"] == 100

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from outbox import db, operators
+from outbox import db, operators, ways
 from outbox.db import Record
 from outbox.errors import DatabaseUnavailable, NotNow
-from outbox.store import budgets, calls, connections, destinations, handshakes, lanes, sources
-from outbox.store.calls import Calls
+from outbox.store import connections, destinations, handshakes, sources
+from outbox.store.calls import GOOGLE
+from outbox.ways import Way
 from receiver.api.destinations import NAME, USUAL
 from receiver.console import words
 from receiver.console.page import Act, Done, Form, Page, Pages, Visit, no_such
@@ -22,6 +23,7 @@ from receiver.sources.base import Description
 PATH = "/console/connections"
 REJECTED_PATH = "/console/rejected"
 MOST_MINUTES = 60 * 24 * 30
+SHAPES = {"flowing": "done", "paused": "paused", "unauthorised": "dead", "open": "retry"}
 SAFE_DAYS = 7  # longer than any sender tries again
 
 
@@ -39,7 +41,7 @@ class Key:
 class Door:
     """A source as it is shown, with its counts of 24 hours. `light` off: nothing is configured for it."""
 
-    path: str
+    address: str
     described: Description
     light: str
     accepted: int
@@ -51,23 +53,19 @@ class Door:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class Shown:
     """A destination as it is shown. `consent`: the command that makes a link, where a person has to consent again."""
 
-    name: str
+    way: Way
     shape: str
-    state: str
-    stands: bool
-    since: datetime | None
-    until_s: float | None
-    waiting: int
-    oldest: int | None
-    calls: int | None
-    calls_left: int | None
-    rests_s: float | None
+    said: str
     token_ends_at: datetime | None
-    day: Calls | None
     consent: str | None
+
+    @property
+    def stands(self) -> bool:
+        """Whether somebody may resume it."""
+        return self.way.state != "flowing"
 
 
 async def read(visit: Visit) -> Mapping[str, Any]:
@@ -82,7 +80,8 @@ async def read(visit: Visit) -> Mapping[str, Any]:
     return {
         "doors": doors,
         "safe_days": SAFE_DAYS,
-        "tested": (tested.value or frozenset()) - {"google"},
+        "tested": {name for name in tested.value or () if name != GOOGLE},
+        "lacks": tested.value or {},
         "per_account": operators.ACCOUNTS,
         "ways": ways,
         "tokens": tokens,
@@ -107,7 +106,9 @@ async def _doors(visit: Visit) -> list[Door]:
         light = "off" if not described.configured else "green" if at is not None else "yellow"
         keys = judged(described.keys, known, now=visit.now)
         reasons = tuple(counted.most_common())
-        listed.append(Door(f"/api/webhooks/{path}", described, light, accepted, duplicates, counted.total(), at, keys, reasons))
+        listed.append(
+            Door(f"{visit.base_url}/api/webhooks/{path}", described, light, accepted, duplicates, counted.total(), at, keys, reasons)
+        )
     return listed
 
 
@@ -128,64 +129,40 @@ def judged(configured: Sequence[str], matched: Mapping[str, datetime], *, now: d
     )
 
 
-async def _ways(visit: Visit) -> list[Way]:
-    rows = {row["name"]: row for row in await destinations.every(visit.pool)}
-    held = await lanes.held(visit.pool)
-    spent = await budgets.every(visit.pool)
-    known = {row["destination"]: row for row in await connections.every(visit.pool, users=False)}
-    tokens = {name: row["expires_at"] for name, row in known.items() if row["state"] == "active"}
-    day = await calls.day(visit.pool)
-    listed = []
-    for name in sorted({*USUAL, *rows, *held, *known, *(one for one in day if not one.startswith("google:"))}):
-        row, (waiting, oldest, _) = rows.get(name), held.get(name, lanes.NONE_HELD)
-        state = row["state"] if row else "flowing"
-        said = {
-            "flowing": "flowing",
-            "paused": f"paused by {row['by_whom']} “{row['why']}”" if row else "",
-            "unauthorised": f"unauthorised: {row['why']}" if row else "",
-            "open": f"breaker open: {row['why']}" if row else "",
-        }[state]
-        shape = {"flowing": "done", "paused": "paused", "unauthorised": "dead", "open": "retry"}[state]
-        lost = known.get(name)
-        if lost is not None and (lost["state"] != "inactive" or (state != "unauthorised" and lost["provider"] != "google")):
-            lost = None  # a location that was named without a consent may have a key
-        if lost is not None and state != "paused":
-            shape, said = "dead", f"needs consent: {lost['why']}"
-        since = row["since"] if row and state != "flowing" else None
-        used = _budget(name, spent, others={*rows, *known})
-        listed.append(
-            Way(
-                name,
-                shape,
-                said,
-                state != "flowing",
-                since,
-                row["until_s"] if row else None,
-                waiting,
-                oldest,
-                used["used"] if used else None,
-                used["daily_left"] if used else None,
-                used["paused_s"] if used else None,
-                tokens.get(name),
-                day.get(name),
-                None if lost is None else connections.link_command(lost["provider"], lost["account"]),
-            )
-        )
-    return listed
+async def _ways(visit: Visit) -> list[Shown]:
+    known = {row["destination"]: row for row in await connections.every(visit.pool, users=False) if row["provider"] != GOOGLE}
+    return [_shown(way, known.get(way.name)) for way in await ways.every(visit.pool, usual=(*USUAL, *known))]
 
 
-def _budget(name: str, spent: list[Record], *, others: set[str]) -> Record | None:
-    """Whose bucket it is: the credential of that name, or `name:…` where no destination is called so. None: it made no call yet."""
-    exact = next((row for row in spent if row["credential"] == name), None)
-    own = [row for row in spent if row["credential"].startswith(f"{name}:") and row["credential"] not in others]
-    return exact or max(own, key=lambda row: int(row["used"]), default=None)
+def _shown(way: Way, connection: Record | None) -> Shown:
+    said, shape = _said(way), SHAPES[way.state]
+    token_ends_at = connection["expires_at"] if connection is not None and connection["state"] == "active" else None
+    if connection is None or connection["state"] != "inactive" or way.state != "unauthorised":
+        return Shown(way, shape, said, token_ends_at, None)  # a location that was named without a consent may have a key
+    return Shown(
+        way, shape, f"needs consent: {connection['why']}", None, connections.link_command(connection["provider"], connection["account"])
+    )
+
+
+def _said(way: Way) -> str:
+    match way.state:
+        case "flowing":
+            return "flowing"
+        case _ if way.users is not None:
+            return way.users.said
+        case "paused":
+            return f"paused by {way.by} “{way.why}”"
+        case "unauthorised":
+            return f"unauthorised: {way.why}"
+        case _:
+            return f"breaker open: {way.why}"
 
 
 async def rejected(visit: Visit) -> Mapping[str, Any]:
     """Requests that were turned away, newest first."""
-    source, before = visit.query.text("source"), visit.query.whole("before")
+    source, reason, before = visit.query.text("source"), visit.query.text("reason"), visit.query.whole("before")
     limit = 50
-    found = await visit.panel("rejected requests", sources.rejected(visit.pool, source, before=before, limit=limit + 1))
+    found = await visit.panel("rejected requests", sources.rejected(visit.pool, source, reason=reason, before=before, limit=limit + 1))
     rows = (found.value or [])[:limit]
     shown = [
         {
@@ -199,6 +176,7 @@ async def rejected(visit: Visit) -> Mapping[str, Any]:
         "found": found,
         "rows": shown,
         "source": source,
+        "reason": reason,
         "sources": sorted({door.source.describe().source for door in visit.desk.webhooks.doors.values()}),
         "older": visit.query.url(REJECTED_PATH, before=rows[-1]["id"]) if has_more else None,
         "newest": visit.query.url(REJECTED_PATH, before=None) if before else None,
@@ -224,8 +202,8 @@ async def resume(visit: Visit, form: Form) -> Done:
         if not await destinations.resume(connection, name, by=visit.who.name):
             raise NotNow(f"{name} flows already.")
         await visit.actor.note(connection, "resume", target=name, changed=True)
-    waiting = (await lanes.held(visit.pool)).get(name, lanes.NONE_HELD).waiting
-    return Done(f"Resumed {name}. {words.plural(waiting, 'event flows', 'events flow')} again, at the rate of its budget.", to=PATH)
+    outlook = next(way.outlook for way in await ways.every(visit.pool, usual=(name,)) if way.name == name)
+    return Done(f"Resumed {name}: {outlook}.", to=PATH)
 
 
 async def test(visit: Visit, form: Form) -> Done:

@@ -49,7 +49,7 @@ async def _around(visit: Visit, told: Entry, payload: bytes) -> Mapping[str, Any
     return {
         "later": await events.done_after(visit.pool, lane, told["id"]) if lane and "retry" in told["may"] else 0,
         "no_route": None if route else _no_route(told["kind"], list(await routes.every(visit.pool))),
-        "standing": next((row for row in await destinations.every(visit.pool) if row["name"] == destination), None),
+        "standing": (await destinations.some(visit.pool, [destination])).get(destination) if destination else None,
         "alerts": await _alerts(visit, told, destination),
         "contact": thing and thing["contact_id"],
         "in_ghl": None if thing is None else in_ghl(thing),

@@ -43,14 +43,15 @@ async def read(visit: Visit) -> Mapping[str, Any]:
     found = await visit.panel("lanes", _find(visit, above=above, over_m=over_m, waiting_only=which is Which.HELD))
     looked = (found.value or [])[:MOST_LANES]
     rows = [row for row in looked if (not marks or row["mark"] in marks) and (not kinds or row["kind"] in kinds)]
-    standing = await visit.panel("the destinations", destinations.every(visit.pool))
+    held_for = {name for row in looked if (name := _destination(row["why"])) is not None}
+    standing = await visit.panel("the destinations", destinations.some(visit.pool, held_for))
     return {
         "found": found,
         "rows": sorted(rows, key=lambda row: row["since"]),
         "next": query.url(PATH, after=looked[-1]["event_id"]) if len(found.value or []) > MOST_LANES else None,
         "first": query.url(PATH, after=None) if above else None,
         "looked": len(looked),
-        "stopped": {row["name"]: row for row in standing.value or [] if row["state"] != "flowing"},
+        "stopped": {name: row for name, row in (standing.value or {}).items() if row["state"] != "flowing"},
         "standing": standing,
         "kinds": kinds,
         "known": sorted(await routes.every(visit.pool)),

@@ -163,6 +163,9 @@ async def _needs(visit: Visit, syncs: Folded | None) -> list[Need]:
         if row["state"] != "flowing":
             waiting = held.get(row["name"], lanes.NONE_HELD).waiting
             needs.append(Need("paused", stands(row) + f", {words.count(waiting)} waiting", CONNECTIONS, row["since"], "since"))
+    if (users := await standing.stopped_users(visit.pool)).said:
+        shape = "dead" if users.state == "unauthorised" else "paused"
+        needs.append(Need(shape, f"google: {users.said}", "/console/google?light=grey", users.since, "since"))
     if blocked := (await visit.attention.now(visit.pool)).get("lanes", 0):
         said = words.plural(blocked, "lane has", "lanes have")
         needs.append(Need("held", f"{said} waited for over 15 minutes, though what it goes to flows", LONG_HELD))
