@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 
 from dispatcher.errors import RemoteError
 from dispatcher.policy import breaker
-from dispatcher.policy.breaker import Breaker, Phase, Verdict
+from dispatcher.policy.breaker import Breaker, Verdict
 from outbox.db import Pool
 from outbox.errors import DatabaseUnavailable
 from outbox.log import get_logger
@@ -99,8 +99,7 @@ class Destinations:
         if name in self._probing or not await destinations.take_probe(self._pool, name, event_id):
             return False
         self._probing[name] = self._probed[name] = event_id
-        failures = breaker.OPENS_AFTER - 1 + standing.opened
-        self._breakers[name] = Breaker(Phase.PROBING, failures, _now())
+        self._breakers[name] = breaker.probing(standing.opened, now=_now())
         self._count(name, urgency, 1)
         log.info("one event probes a destination", destination=name, event_id=event_id)
         return True

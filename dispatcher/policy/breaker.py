@@ -5,8 +5,8 @@
       ▲                                              │ due │ failed: twice the period, up to a minute
       │ answered                                     ▼     │ locked out: five minutes
       └────────────────────────────────────────── PROBING ─┘
-                                                     └─ the probe never came back: another may try
 
+Who may probe, and when a probe is given up, is decided where the state is shared (outbox.destinations).
 While it is open no event of the destination is started, no attempt is spent and nothing is buried.
 """
 
@@ -20,7 +20,6 @@ OPENS_AFTER: Final = 5
 FIRST_OPEN_S: Final = 5.0
 LONGEST_OPEN_S: Final = 60.0
 LOCKED_OUT_S: Final = 300.0
-PROBE_S: Final = 90.0  # longer than the longest call, so that a probe is given up only when its process died
 JITTER: Final = 0.3
 
 
@@ -40,7 +39,7 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """`failures`: in a row. `until`: OPEN = no call before it, PROBING = the probe is given up then, CLOSED = None."""
+    """`failures`: in a row. `until`: OPEN = no call before it, PROBING = since when, CLOSED = None."""
 
     phase: Phase = Phase.CLOSED
     failures: int = 0
@@ -67,15 +66,9 @@ def record(state: Breaker, verdict: Verdict, *, now: datetime, rng: random.Rando
     return Breaker(Phase.OPEN, state.failures + 1, now + timedelta(seconds=period_s))
 
 
-def admit(state: Breaker, *, now: datetime) -> tuple[Breaker, float]:
-    """Whether a call may start: (state to store, 0) = yes, (same state, seconds) = not yet. Out of OPEN only one goes, as the probe."""
-    if state.until is None:
-        return state, 0.0
-    wait_s = (state.until - now).total_seconds()
-    # A time farther away than any period we set means that the clock was turned back: go.
-    if 0 < wait_s <= LOCKED_OUT_S * (1 + JITTER) + 1:
-        return state, wait_s
-    return Breaker(Phase.PROBING, state.failures, now + timedelta(seconds=PROBE_S)), 0.0
+def probing(opened: int, *, now: datetime) -> Breaker:
+    """The state while one event tries, after it opened so many times in a row."""
+    return Breaker(Phase.PROBING, OPENS_AFTER - 1 + opened, now)
 
 
 def open_period_s(opened: int, *, rng: random.Random, locked_out: bool = False) -> float:

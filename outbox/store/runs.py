@@ -316,6 +316,7 @@ async def forget_seen(connection: Connection, run_id: int) -> None:
 async def cancel(connection: Connection, run_id: int, *, by: str) -> RunState | None:
     """In the caller's transaction: CANCELLED at once when it is not at work, else RUNNING: it ends at its next page. None: it has ended."""
     if await db.fetchval(connection, Q["cancel_resting"], run_id, by) is not None:
+        await forget_seen(connection, run_id)  # replayed, it begins anew
         return RunState.CANCELLED
     return None if await db.fetchval(connection, Q["cancel"], run_id, by) is None else RunState.RUNNING
 

@@ -263,10 +263,12 @@ async def test_a_run_that_waits_is_cancelled_at_once(postroom: Postroom) -> None
     await register(postroom, one)
     run_id = await asked(postroom)
     async with db.transaction(postroom.pool) as connection:
+        await runs.saw(connection, run_id, ["1"])  # by an attempt that was interrupted
         assert await runs.cancel(connection, run_id, by="ada") is RunState.CANCELLED
         assert await runs.cancel(connection, run_id, by="ada") is None
     ended = await fate(postroom, run_id)
     assert (ended.state, ended.why) == ("skipped", "cancelled by ada")
+    assert await postroom.rows("select from outbox.run_seen") == [], "a replay begins anew: what was met before says nothing of then"
     assert await postroom.totals() == {"accepted": 1, "pending": 0, "dead": 0, "done": 0, "skipped": 1}
 
 

@@ -5,14 +5,14 @@ A failing event's whole way, live and bulk work on one credential, a far side th
 
 import math
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
-from hypothesis import given, note
+from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.policy.breaker import OPENS_AFTER, PROBE_S, Breaker, Phase, Verdict, admit, record
+from dispatcher.policy.breaker import OPENS_AFTER, Breaker, Phase, Verdict, probing, record
 from dispatcher.policy.ratelimit import DAY_S, GHL_RATE, Bucket, Rate, full, ghl_limits, pause_s, rest, take
 from dispatcher.policy.retry import RetryPolicy
 from tests.dispatcher import patient
@@ -173,10 +173,8 @@ def test_whoever_comes_back_when_it_was_told_to_is_served_in_the_end(rate: Rate,
 # ── breaker
 
 LEGAL = {
-    (Phase.CLOSED, "asked", Phase.CLOSED),
-    (Phase.OPEN, "asked", Phase.OPEN),
-    (Phase.OPEN, "asked", Phase.PROBING),
-    (Phase.PROBING, "asked", Phase.PROBING),
+    (Phase.OPEN, "probes", Phase.PROBING),
+    (Phase.PROBING, "probes", Phase.PROBING),
     (Phase.CLOSED, Verdict.ANSWERED, Phase.CLOSED),
     (Phase.OPEN, Verdict.ANSWERED, Phase.CLOSED),
     (Phase.PROBING, Verdict.ANSWERED, Phase.CLOSED),
@@ -191,91 +189,19 @@ LEGAL = {
 
 
 @patient
-@given(st.lists(st.tuples(st.sampled_from([*Verdict, "asked"]), st.floats(-400, 400)), max_size=80), st.randoms(use_true_random=False))
+@given(st.lists(st.tuples(st.sampled_from([*Verdict, "probes"]), st.floats(-400, 400)), max_size=80), st.randoms(use_true_random=False))
 def test_whatever_happens_in_whatever_order_only_legal_moves_are_made(history: list[tuple[str, float]], rng: random.Random) -> None:
     """The clock may step back."""
     state, now = Breaker(), NOW
     for cause, later_s in history:
         now += timedelta(seconds=later_s)
-        after = record(state, cause, now=now, rng=rng) if isinstance(cause, Verdict) else admit(state, now=now)[0]
+        if cause == "probes" and state.phase is Phase.CLOSED:
+            continue
+        after = record(state, cause, now=now, rng=rng) if isinstance(cause, Verdict) else probing(1, now=now)
         assert (state.phase, cause, after.phase) in LEGAL
         assert (after.phase is Phase.CLOSED) is (after.until is None)
         assert after.phase is not Phase.CLOSED or after.failures < OPENS_AFTER
         state = after
-
-
-@dataclass
-class Destination:
-    """Events before a breaker: each waits, is called, or is done. `probe`: whose word counts while it is not closed, and since when."""
-
-    waiting: list[int]
-    now: datetime = NOW
-    state: Breaker = field(default_factory=Breaker)
-    running: list[int] = field(default_factory=list)
-    probe: tuple[int, datetime] | None = None
-    done: list[int] = field(default_factory=list)
-
-    def ask(self) -> None:
-        """The next event asks whether it may be called."""
-        before = self.state
-        self.state, wait_s = admit(before, now=self.now)
-        if wait_s > 0:
-            assert self.state == before, "who may not go changes nothing"
-            return
-        event = self.waiting.pop(0)
-        self.running.append(event)
-        if self.state.phase is Phase.PROBING:
-            assert self.probe is None or self.now - self.probe[1] >= timedelta(seconds=PROBE_S), "two probes at once"
-            self.probe = (event, self.now)
-
-    def end(self, which: int, verdict: Verdict, rng: random.Random) -> None:
-        """As the dispatcher has it: while it is not closed, what began before says nothing new, and the probe decides."""
-        event = self.running.pop(which % len(self.running))
-        is_probe = self.probe is not None and self.probe[0] == event
-        if is_probe:
-            self.probe = None
-        if is_probe or self.state.phase is Phase.CLOSED:
-            self.state = record(self.state, verdict, now=self.now, rng=rng)
-        (self.done if verdict is Verdict.ANSWERED else self.waiting).append(event)
-
-
-events = st.one_of(
-    st.tuples(st.just("ask"), st.none()),
-    st.tuples(st.just("ask"), st.none()),
-    st.tuples(st.just("end"), st.tuples(st.integers(0, 9), st.sampled_from([Verdict.FAILED, Verdict.FAILED, Verdict.FAILED, *Verdict]))),
-    st.tuples(st.just("time"), st.floats(0, 120)),
-    st.tuples(st.just("until it may be probed"), st.none()),
-)
-
-
-@patient
-@given(st.integers(2, 12), st.booleans(), st.lists(events, max_size=80), st.randoms(use_true_random=False))
-def test_through_any_outage_one_event_probes_at_once_and_none_is_lost(
-    count: int, is_down: bool, history: list[tuple[str, object]], rng: random.Random
-) -> None:
-    place = Destination(list(range(count)))
-    for _ in range(OPENS_AFTER if is_down else 0):
-        place.state = record(place.state, Verdict.FAILED, now=NOW, rng=rng)
-    for what, how in history:
-        match what, how:
-            case "ask", _ if place.waiting:
-                place.ask()
-            case "end", (int(which), Verdict() as verdict) if place.running:
-                place.end(which, verdict, rng)
-            case "time", float(seconds):
-                place.now += timedelta(seconds=seconds)
-            case "until it may be probed", _ if place.state.phase is Phase.OPEN:
-                place.now = max(place.now, place.state.until or place.now)
-        assert sorted([*place.waiting, *place.running, *place.done]) == list(range(count))
-    note(f"{place.state} before it heals")
-    for _ in range(2 * count + 2):  # it heals: the first that may go closes it, and then all may
-        while place.running:
-            place.end(0, Verdict.ANSWERED, rng)
-        if place.waiting:
-            place.now = max(place.now, place.state.until or place.now)
-            place.ask()
-    assert len(place.done) == count
-    assert place.state == Breaker()
 
 
 @patient
@@ -284,12 +210,10 @@ def test_the_longer_it_is_down_the_rarer_it_is_asked_but_it_is_asked_for_ever(ou
     state, now, waits_s = Breaker(), NOW, []
     for _ in range(OPENS_AFTER):
         state = record(state, Verdict.FAILED, now=now, rng=rng)
-    for _ in range(outages):
+    for n in range(1, outages + 1):
         assert state.until is not None
         waits_s.append((state.until - now).total_seconds())
         now = state.until
-        state, wait_s = admit(state, now=now)
-        assert wait_s == 0
-        state = record(state, Verdict.FAILED, now=now, rng=rng)
+        state = record(probing(n, now=now), Verdict.FAILED, now=now, rng=rng)
     assert all(later >= earlier / 1.3 - 1e-6 for earlier, later in pairwise(waits_s))
     assert max(waits_s) <= 60 * 1.3
