@@ -220,20 +220,24 @@ where b.owner is not null and not exists (select from outbox.workers w where w.i
 select count(*)::int from outbox.busy where owner is null and due_at < 'infinity' and lane <> event_id and event_id < $1
 
 -- name: blocked
--- read only: named lanes that are not free, by the age of the event at their head, above id $1, at most $2; $3: only those whose head waits.
--- Behind a head at most 1001 are counted. since: when its last run ended, or when it was staged.
+-- read only: named lanes that are not free, by the age of the event at their head, above id $1, at most $2; $3: only those whose head waits;
+-- $4: only with heads below this id; $5: only those that wait for their destination (false: that do not). Behind a head at most 1001 are
+-- counted. since: when its head was first run, or was retried or replayed, or else was staged.
 with heads as materialized (
   select b.lane, b.event_id, b.urgency, b.owner, b.due_at, b.attempt, b.why from outbox.busy b
-  where b.event_id > $1 and b.lane <> b.event_id and (not $3 or b.owner is null) order by b.event_id limit $2)
+  where b.event_id > $1 and b.lane <> b.event_id and (not $3 or b.owner is null)
+    and ($4::bigint is null or b.event_id < $4) and ($5::bool is null or $5 = (coalesce(b.due_at, now()) = 'infinity'))
+  order by b.event_id limit $2)
 select e.lane, h.event_id, e.kind, case when h.owner is null then coalesce(h.why, 'waiting') else 'running' end why, w.name worker,
-       nullif(h.due_at, 'infinity') until, coalesce(last.ended_at, e.staged_at) since, h.attempt, behind.n waiting,
-       case when h.owner is not null then 'running' when h.due_at = 'infinity' then 'held' when last.outcome = 'z' then 'snoozed' else 'retry' end mark
+       nullif(h.due_at, 'infinity') until, coalesce(runs.again_at, runs.first_at, e.staged_at) since, h.attempt, behind.n waiting,
+       case when h.owner is not null then 'running' when h.due_at = 'infinity' then 'held' when runs.last = 'z' then 'snoozed' else 'retry' end mark
 from heads h
 cross join lateral (select lane, kind, staged_at from outbox.events e where e.id = h.event_id offset 0) e
 left join outbox.workers w on w.id = h.owner
-left join lateral (
-  select a.started_at + a.took_ms * interval '1 ms' ended_at, a.outcome from outbox.attempts a where a.event_id = h.event_id
-  order by a.started_at desc limit 1) last on true
+cross join lateral (
+  select max(a.started_at) filter (where a.outcome = 'p') again_at, min(a.started_at) first_at,
+         (array_agg(a.outcome order by a.attempt desc, a.started_at desc))[1] last
+  from outbox.attempts a where a.event_id = h.event_id) runs
 cross join lateral (
   select count(*)::int n from (select from outbox.pending p where p.urgency in (0, 1) and p.lane = h.lane limit 1001) x) behind
 order by h.event_id

@@ -247,9 +247,20 @@ async def held(connection: Connection | Pool) -> dict[str, Held]:
     return {row["why"].removeprefix(HELD): Held(row["waiting"], row["oldest"], row["bulk"]) for row in found}
 
 
-async def blocked(connection: Connection | Pool, *, above: int = 0, limit: int = 50, waiting_only: bool = True) -> list[Record]:
-    """Named lanes that are not free, the oldest head first, with what holds them and how many wait behind (1001: more than that)."""
-    return await db.fetch(connection, B["blocked"], above, limit, waiting_only)
+async def blocked(
+    connection: Connection | Pool,
+    *,
+    above: int = 0,
+    limit: int = 50,
+    waiting_only: bool = True,
+    before: int | None = None,
+    for_destination: bool | None = None,
+) -> list[Record]:
+    """Named lanes that are not free, the oldest head first, with what holds them and how many wait behind (1001: more than that).
+
+    `before`: only those whose heads were accepted before this id; `for_destination`: only those that wait for theirs, or that do not.
+    """
+    return await db.fetch(connection, B["blocked"], above, limit, waiting_only, before, for_destination)
 
 
 async def held_long(connection: Connection | Pool, *, before: int) -> int:

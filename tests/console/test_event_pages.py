@@ -5,6 +5,8 @@ import re
 from html import unescape
 from urllib.parse import quote
 
+import pytest
+
 from outbox import Event
 from outbox.store.search import Wanted
 from outbox.testing import Drain, Postroom
@@ -310,6 +312,28 @@ async def test_a_held_lane_is_shown_and_its_head_acted_on(postroom: Postroom) ->
         assert "free" in await visitor.page("/console/lanes/one?lane=chair%3A1")
         assert "No lane is held." in await visitor.page("/console/lanes")
     assert (await postroom.totals())["dead"] == 1
+
+
+async def test_a_lane_is_held_since_its_heads_first_run_and_filters_reach_beyond_a_page(
+    postroom: Postroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("receiver.console.pages.lanes.MOST_LANES", 2)
+    async with worker(postroom) as me:
+        for n in range(3):
+            await put(postroom, f"page:{n}")
+            await me.hold(*await me.claim(), destination="notion")
+        (tried,) = await put(postroom, "chair:1")
+        await me.retry(*await me.claim(), delay_s=3600, why="ghl answered 503")
+    await postroom.pool.execute(
+        """insert into outbox.attempts (event_id, started_at, owner, attempt, took_ms, outcome)
+           values ($1, now() - interval '3 hours', 1, 0, 5, 'r')""",
+        tried,
+    )
+    async with operating(postroom) as visitor:
+        first = await visitor.page("/console/lanes")
+        page = await visitor.page("/console/lanes?why=retry&why=snoozed")
+    assert "chair:1" not in first
+    assert "chair:1 3 h 0 m 0 waiting" in page
 
 
 async def test_what_a_destination_holds_says_who_stopped_it(postroom: Postroom) -> None:

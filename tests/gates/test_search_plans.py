@@ -124,7 +124,7 @@ async def test_no_look_reads_a_table_of_events_from_end_to_end(quiet: Postroom) 
         ("search", "newer"): (newest, 500),
         ("events", "one"): (newest,),
         ("dead", "groups"): (200, None),
-        ("busy", "blocked"): (0, 50, True),
+        ("busy", "blocked"): (0, 50, True, None, None),
         ("acts", "behind"): (newest,),
         ("console", "oldest"): (),
         ("console", "undone"): (newest,),

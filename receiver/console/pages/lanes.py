@@ -40,7 +40,7 @@ async def read(visit: Visit) -> Mapping[str, Any]:
     which, marks = query.choice("show", Which) or Which.HELD, query.choices("why", Mark)
     which = Which.ALL if Mark.RUNNING in marks else which
     kinds, over_m, above = query.many("kind"), query.whole("over", low=1, high=100_000), query.whole("after") or 0
-    found = await visit.panel("lanes", _find(visit, above=above, over_m=over_m, waiting_only=which is Which.HELD))
+    found = await visit.panel("lanes", _find(visit, marks, above=above, over_m=over_m, waiting_only=which is Which.HELD))
     looked = (found.value or [])[:MOST_LANES]
     rows = [row for row in looked if (not marks or row["mark"] in marks) and (not kinds or row["kind"] in kinds)]
     held_for = {name for row in looked if (name := _destination(row["why"])) is not None}
@@ -67,11 +67,17 @@ async def read(visit: Visit) -> Mapping[str, Any]:
     }
 
 
-async def _find(visit: Visit, *, above: int, over_m: int | None, waiting_only: bool) -> list[Record]:
-    """One more than a page has, with heads accepted so long ago."""
-    rows = await lanes.blocked(visit.pool, above=above, limit=MOST_LANES + 1, waiting_only=waiting_only)
-    before = await search.id_at(visit.pool, visit.now - timedelta(minutes=over_m)) if over_m else None
-    return [row for row in rows if before is None or row["event_id"] < before]
+async def _find(visit: Visit, marks: list[Mark], *, above: int, over_m: int | None, waiting_only: bool) -> list[Record]:
+    """One more than a page has: of these marks, as far as a statement can tell them apart, with heads accepted so long ago."""
+    are_held = {mark is Mark.HELD for mark in marks}
+    return await lanes.blocked(
+        visit.pool,
+        above=above,
+        limit=MOST_LANES + 1,
+        waiting_only=waiting_only,
+        before=await search.id_at(visit.pool, visit.now - timedelta(minutes=over_m)) if over_m else None,
+        for_destination=are_held.pop() if len(are_held) == 1 else None,
+    )
 
 
 def _destination(why: str) -> str | None:
