@@ -41,7 +41,7 @@ PEOPLE = {
 }
 NESTED_PLANS = """load 'auto_explain'; set auto_explain.log_min_duration = 0; set auto_explain.log_nested_statements = on;
 set auto_explain.log_analyze = on; set auto_explain.log_buffers = on; set auto_explain.log_timing = off; set client_min_messages = log"""
-LOOK_UPS = {"events.one": 1, "events.timeline": 1, "search.fitting": 50}
+LOOK_UPS = {"console.oldest": 1, "events.one": 1, "events.timeline": 1, "search.fitting": 50}
 
 
 async def furnish(postroom: Postroom) -> None:
