@@ -3,6 +3,9 @@
 A share is rounded down, so that 100 % is said only of all; of nothing there is no share, but a dash.
 """
 
+import json
+import shlex
+from collections.abc import Mapping
 from datetime import datetime, tzinfo
 
 NONE = "–"
@@ -112,6 +115,20 @@ def field(then: datetime | None, zone: tzinfo) -> str:
 def clock(then: datetime, zone: tzinfo) -> str:
     """14:02:11."""
     return f"{then.astimezone(zone):%H:%M:%S}"
+
+
+def shell(text: str) -> str:
+    """As one word of a command line."""
+    return shlex.quote(text)
+
+
+def curl(api: str, body: Mapping[str, object] | None = None) -> str:
+    """`POST /api/…` as a command, with the variables of docs/api.md."""
+    method, _, path = api.partition(" ")
+    sent = "" if method == "GET" else f" -X {method}"
+    if body is not None:
+        sent += f" -H 'content-type: application/json' -d {shlex.quote(json.dumps(body))}"
+    return f'curl -sS -H "authorization: Bearer $TOKEN"{sent} "$BASE"{shlex.quote(path)}'
 
 
 def cut(text: str, most: int = 32) -> str:

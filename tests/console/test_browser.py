@@ -1,14 +1,19 @@
 """Every page of the console in a real browser: without complaints, for each role, on a phone, by keyboard."""
 
 import re
+import shlex
 
+import httpx
 import pytest
+from typer.testing import CliRunner
 
+from postroom import COMMANDS, assembled
 from tests.console.conftest import DESKTOP_PX, PATIENCE_MS, PHONE_PX, Served, Tab, sign_in
 from tests.console.invented import HELD_LANE, OTHER_LANE, RUNNING, SWEEPING
 from tests.receiver.running import OPERATOR_TOKEN, VIEWER_TOKEN
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
+PROGRAM = assembled(COMMANDS)
 WIDER = """(most) => document.documentElement.scrollWidth <= most ? [] :
   ["too wide", ...[...document.querySelectorAll("body *")].filter((e) => e.getBoundingClientRect().right > most).map((e) => e.outerHTML)]"""
 
@@ -18,6 +23,7 @@ TOUCHED = """() => {
   time.focus();
   return [innerHeight - bar.bottom, time.title, getComputedStyle(time, "::after").content];
 }"""
+FOOT = "[...document.querySelectorAll('.foot [data-copy]')].map((one) => one.dataset.copy)"
 SMALL = """() => [...document.querySelectorAll(
     "button, select, summary, nav a, .needs li > a, .tile, input:not([type=checkbox], [type=radio])")]
   .filter((e) => e.checkVisibility() && e.getBoundingClientRect().height < 43.5).map((e) => `too small: ${e.outerHTML}`)"""
@@ -49,7 +55,8 @@ def pages(served: Served) -> dict[str, str]:
     }
 
 
-async def test_every_page_opens_without_a_complaint_of_the_browser_and_fits_a_phone(served: Served) -> None:
+async def test_every_page_opens_without_a_complaint_of_the_browser_fits_a_phone_and_says_its_command(served: Served) -> None:
+    feet: dict[str, list[str]] = {}
     async with served.tab() as tab:
         for path, words in pages(served).items():
             await tab.open(path)
@@ -58,6 +65,28 @@ async def test_every_page_opens_without_a_complaint_of_the_browser_and_fits_a_ph
             assert await tab.page.evaluate(WIDER, PHONE_PX) == [], path
             assert await tab.page.evaluate(SMALL) == [], path
             await tab.page.set_viewport_size({"width": DESKTOP_PX, "height": 740})
+            feet[path] = await tab.page.evaluate(FOOT)
+    async with httpx.AsyncClient(base_url=served.url, headers={"authorization": f"Bearer {OPERATOR_TOKEN}"}, trust_env=False) as client:
+        for path, copied in feet.items():
+            assert copied, path
+            for command in copied:
+                await runs(client, command)
+
+
+async def runs(client: httpx.AsyncClient, command: str) -> None:
+    """What is copied is understood: a command with its options, or a request."""
+    name, *words = shlex.split(command)
+    if name == "postroom":
+        result = CliRunner().invoke(PROGRAM, [*words, "--help"])
+        assert result.exit_code == 0, (command, result.output)
+        return
+    path = words[-1].removeprefix("$BASE")
+    answer = await client.request("OPTIONS" if "-X" in words else "GET", path)
+    assert name == "curl", command
+    if "-X" in words:
+        assert words[words.index("-X") + 1] in answer.headers["allow"], command
+    else:
+        assert answer.status_code == 200, (command, answer.text)
 
 
 async def test_a_viewer_is_offered_no_act(served: Served) -> None:

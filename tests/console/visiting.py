@@ -42,6 +42,16 @@ class Visitor:
     async def send(self, path: str, fields: Mapping[str, str | list[str]], headers: dict[str, str] | None = None) -> httpx.Response:
         return await self.talk.client.post(path, data=dict(fields), headers=OWN if headers is None else headers)
 
+    async def undo(self, path: str) -> str:
+        """Sends the form of the notice on a page that takes the act back, and returns what its button said."""
+        form = (await self.get(path)).text.partition('class="notice')[2].partition("</form>")[0]
+        to, said = re.search(r'<form method="post" action="([^"]+)"', form), re.search(r"<button>([^<]*)</button>", form)
+        assert to is not None
+        assert said is not None, "there is nothing to undo"
+        fields = {name: unescape(value) for name, value in re.findall(r'name="([^"]*)" value="([^"]*)"', form)}
+        assert (await self.send(unescape(to[1]), fields)).status_code == 303
+        return unescape(said[1])
+
     async def sign_in(self, token: str, back: str = "") -> httpx.Response:
         return await self.send("/console/sign-in", {"token": token, "back": back})
 

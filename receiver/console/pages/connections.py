@@ -1,6 +1,7 @@
 """Connections: who sends to us, whom we write to, and whether each flows. Pauses and resumes destinations, promotes Notion's tokens."""
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -9,19 +10,20 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from outbox import db, operators, ways
-from outbox.db import Record
+from outbox.db import Connection, Record
 from outbox.errors import DatabaseUnavailable, NotNow
 from outbox.store import connections, destinations, handshakes, sources
 from outbox.store.calls import GOOGLE
 from outbox.ways import Way
 from receiver.api.destinations import NAME, USUAL
 from receiver.console import words
-from receiver.console.page import Act, Done, Form, Page, Pages, Visit, no_such
+from receiver.console.page import Act, Done, Form, Page, Pages, Undo, Visit, no_such
 from receiver.handshakes import SOURCE
 from receiver.sources.base import Description
 
 PATH = "/console/connections"
 REJECTED_PATH = "/console/rejected"
+FLOWING = "flowing"
 MOST_MINUTES = 60 * 24 * 30
 SHAPES = {"flowing": "done", "paused": "paused", "unauthorised": "dead", "open": "retry"}
 SAFE_DAYS = 7  # longer than any sender tries again
@@ -189,21 +191,37 @@ async def pause(visit: Visit, form: Form) -> Done:
     minutes = form.whole("minutes", low=1, high=MOST_MINUTES)
     async with db.transaction(visit.pool) as connection:
         seconds = None if minutes is None else minutes * 60.0
+        before = await _before(connection, name)
         await destinations.pause(connection, name, why=reason, by=visit.who.name, seconds=seconds)
         await visit.actor.note(connection, "pause", target=name, reason=reason, minutes=minutes)
     until = f" for {words.duration(minutes * 60)}" if minutes else " until somebody resumes it"
-    return Done(f"Paused {name}{until}. Its events wait; no attempt is spent.", to=PATH)
+    undo = Undo(f"{PATH}/{name}/resume", said="Resume it") if before is None or before["state"] == FLOWING else _pause_again(before)
+    return Done(f"Paused {name}{until}. Its events wait; no attempt is spent.", to=PATH, undo=undo)
 
 
 async def resume(visit: Visit, form: Form) -> Done:
     """Also ends a breaker's wait."""
     name = _name(visit)
     async with db.transaction(visit.pool) as connection:
+        before = await _before(connection, name)
         if not await destinations.resume(connection, name, by=visit.who.name):
             raise NotNow(f"{name} flows already.")
         await visit.actor.note(connection, "resume", target=name, changed=True)
     outlook = next(way.outlook for way in await ways.every(visit.pool, usual=(name,)) if way.name == name)
-    return Done(f"Resumed {name}: {outlook}.", to=PATH)
+    return Done(f"Resumed {name}: {outlook}.", to=PATH, undo=_pause_again(before))
+
+
+async def _before(connection: Connection, name: str) -> Record | None:
+    """How it stood, for whoever takes the act back; None: as from the beginning."""
+    return next((row for row in await destinations.every(connection) if row["name"] == name), None)
+
+
+def _pause_again(before: Record | None) -> Undo | None:
+    """The pause there was, for the time that was left of it. None: it was no person's, or is over."""
+    if before is None or before["state"] != "paused" or (before["until_s"] or 1) <= 0:
+        return None
+    minutes = {} if before["until_s"] is None else {"minutes": math.ceil(before["until_s"] / 60)}
+    return Undo(f"{PATH}/{before['name']}/pause", {"reason": before["why"], **minutes}, said="Pause it again")
 
 
 async def test(visit: Visit, form: Form) -> Done:

@@ -10,7 +10,7 @@ from outbox.light import Light
 from outbox.store import events, google_users
 from receiver.api.auto_sync import USER
 from receiver.console import words
-from receiver.console.page import Act, Done, Form, Look, Page, Pages, Refused, Visit, no_such
+from receiver.console.page import Act, Done, Form, Look, Page, Pages, Refused, Undo, Visit, no_such
 
 PATH = "/console/google"
 INTERVALS_H = (4, 12, 24, 48)
@@ -67,14 +67,23 @@ async def save(visit: Visit, form: Form) -> Done:
     if hours is not None and hours not in INTERVALS_H:
         raise Refused(422, "This cannot be used", "Hours: 4, 12, 24 or 48. Nothing was changed.")
     async with db.transaction(visit.pool) as connection:
-        now = await events.clock(connection)
+        now, before = await events.clock(connection), await google_users.one(connection, user)
         await google_users.save(connection, user, enabled=enabled, interval_hours=hours, now=now, by=visit.who.name)
         await visit.actor.note(connection, "set auto-sync", target=user, enabled=enabled, interval_hours=hours)
         row = await google_users.one(connection, user)
+    undo = _as_before(visit, before)
     if not enabled:
-        return Done(f"{user} is not kept in step any more.", form.back(PATH))
+        return Done(f"{user} is not kept in step any more.", form.back(PATH), undo=undo)
     when = words.ago(row["due_at"], now) if row["connection"] == "active" else "once they consent"
-    return Done(f"{user} is kept in step; next sync {when}.", form.back(PATH))
+    return Done(f"{user} is kept in step; next sync {when}.", form.back(PATH), undo=undo)
+
+
+def _as_before(visit: Visit, before: Record | None) -> Undo | None:
+    """What was set. None: nothing was, or an interval that no form offers."""
+    if before is None or before["every_s"] not in [hours * google_users.HOUR_S for hours in INTERVALS_H]:
+        return None
+    switched = {"enabled": 1} if before["enabled"] else {}
+    return Undo(visit.path, {"hours": before["every_s"] // google_users.HOUR_S, **switched})
 
 
 def _user(visit: Visit) -> str:

@@ -6,11 +6,12 @@ from typing import Any
 
 from outbox import cadence, db
 from outbox.cadence import Cadence, Cron, InvalidCadence
+from outbox.db import Record
 from outbox.errors import NotNow
 from outbox.store import schedules, syncs
 from outbox.store.schedules import CatchUp
 from outbox.sync_facts import NEXT
-from receiver.console.page import Act, Done, Form, Page, Pages, Visit, no_such
+from receiver.console.page import Act, Done, Form, Page, Pages, Undo, Visit, no_such
 
 SYNCS = "/console/syncs"
 PATH = SYNCS + "/{name}/schedules/{type}"
@@ -59,10 +60,19 @@ async def save(visit: Visit, form: Form) -> Done:
         raise NotNow(f"This cannot be a schedule: {problem}.") from None
     told = {"cron": cron, "zone": zone} if cron else {"minutes": minutes}
     async with db.transaction(visit.pool) as connection:
-        catch_up = next((CatchUp(one["catch_up"]) for one in await schedules.of(connection, name) if one["type"] == type_), CatchUp.ONE)
+        before = next((one for one in await schedules.of(connection, name) if one["type"] == type_), None)
+        catch_up = CatchUp.ONE if before is None else CatchUp(before["catch_up"])
         await schedules.edit(connection, name, type_, rule, catch_up=catch_up, on=True, now=visit.now, by=visit.who.name)
         await visit.actor.note(connection, "edit schedule", target=f"{name} {type_}", **told)
-    return Done(f"The schedule of {name} {type_} is changed.", f"{SYNCS}/{name}")
+    return Done(f"The schedule of {name} {type_} is changed.", f"{SYNCS}/{name}", undo=_as_before(visit, before))
+
+
+def _as_before(visit: Visit, before: Record | None) -> Undo | None:
+    """The schedule there was. None: there was none, it was off, or no form can say it."""
+    if before is None or not before["is_on"] or (before["every_s"] or 0) % 60:
+        return None
+    said = {"cron": before["cron"], "zone": before["zone"]} if before["cron"] else {"minutes": before["every_s"] // 60}
+    return Undo(visit.path, said, said="Change it back")
 
 
 async def switch(visit: Visit, form: Form) -> Done:
@@ -75,7 +85,8 @@ async def switch(visit: Visit, form: Form) -> Done:
         rule = cadence.read(row["cron"], row["zone"], row["every_s"])
         await schedules.switch(connection, name, type_, on=on, due_at=next(rule.after(visit.now)), by=visit.who.name)
         await visit.actor.note(connection, "switch schedule", target=f"{name} {type_}", on=on)
-    return Done(f"The schedule of {name} {type_} is {'on' if on else 'off'}.", f"{SYNCS}/{name}")
+    undo = Undo(visit.path, {} if on else {"on": 1}, said="Switch it off" if on else "Switch it on") if row["is_on"] is not on else None
+    return Done(f"The schedule of {name} {type_} is {'on' if on else 'off'}.", f"{SYNCS}/{name}", undo=undo)
 
 
 async def _known(visit: Visit, name: str, type_: str) -> None:

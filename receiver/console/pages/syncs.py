@@ -23,7 +23,7 @@ from outbox.store.runs import (
 from outbox.timeline import iso
 from receiver.console import charts
 from receiver.console.charts import RunChart
-from receiver.console.page import Act, Done, Form, Page, Pages, Refused, Visit, no_such
+from receiver.console.page import Act, Done, Form, Page, Pages, Refused, Undo, Visit, no_such
 
 PATH = "/console/syncs"
 MARKS, LIMIT, CHARTED, LOGGED = 20, 50, 60, 200
@@ -165,19 +165,29 @@ async def pause(visit: Visit, form: Form) -> Done:
     """Its schedule stands; runs by hand are possible."""
     name, reason = visit.parts["name"], form.needed("reason")
     async with db.transaction(visit.pool) as connection:
+        before = await syncs.one(connection, name)
         if not await syncs.pause(connection, name, by=visit.who.name, why=reason):
             raise NotNow("There is no such sync.")
         await visit.actor.note(connection, "pause sync", target=name, reason=reason)
-    return Done(f"Paused {name}: its schedule stands; a run at work goes on.", to=form.back(PATH))
+    undo = _pause_again(before) or Undo(f"{PATH}/{name}/resume", said="Resume it")
+    return Done(f"Paused {name}: its schedule stands; a run at work goes on.", to=form.back(PATH), undo=undo)
 
 
 async def resume(visit: Visit, form: Form) -> Done:
     """Its schedule goes on."""
     name = visit.parts["name"]
     async with db.transaction(visit.pool) as connection:
+        before = await syncs.one(connection, name)
         changed = await syncs.resume(connection, name)
         await visit.actor.note(connection, "resume sync", target=name, changed=changed)
-    return Done(f"{name} goes on; what was missed is made good as its schedules say.", to=form.back(PATH))
+    return Done(f"{name} goes on; what was missed is made good as its schedules say.", to=form.back(PATH), undo=_pause_again(before))
+
+
+def _pause_again(before: Record | None) -> Undo | None:
+    """The pause there was. None: there was none."""
+    if before is None or before["paused_at"] is None:
+        return None
+    return Undo(f"{PATH}/{before['name']}/pause", {"reason": before["paused_why"]}, said="Pause it again")
 
 
 SITE = Pages(
