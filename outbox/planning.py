@@ -61,11 +61,11 @@ async def make_replay(pool: Pool, actor: Actor, which: Wanted, *, ids: Sequence[
 async def settled(pool: Pool, which: Wanted, *, known_sources: Sequence[str] = ()) -> list[int]:
     """The ids that a plan of a replay would hold. Raises NotNow when they are too many, or not found in time."""
     states = [state for state in SETTLED if which.has_state(state)]
-    if not states:
+    if not states or which.group is not None:
         return []
     try:
         async with asyncio.timeout(LOOK_S):
-            found = await search.ids(pool, replace(which, states=states, marks=()), most=MOST_EVENTS, known_sources=known_sources)
+            found = await search.settled(pool, replace(which, states=states, marks=()), most=MOST_EVENTS, known_sources=known_sources)
     except TimeoutError:
         raise NotNow(
             f"Looking for all that fits took more than {LOOK_S:.0f} s. Name a shorter time, and plan the rest afterwards."

@@ -39,6 +39,29 @@ select * from (
          count(*)::int, case when $13 then max(id) else min(id) end, (count(*) filter (where fits))::int from looked) x
 order by case when $13 then -id else id end desc nulls last
 
+-- name: settled
+-- read only: of the newest $3 events below id $1 and not below $2 those that fit (sources $4, kinds $5, bytes of the payload $6, attempts $8) and are
+-- in one of the settled states $7 (d done, s skipped), newest first; how many were looked at, back to which id. As outbox.states() judges, for
+-- all at once: what a person replays is a hundred thousand.
+with looked as materialized (
+  select e.id, outbox.lane_of(e.lane, e.id) lane, ($4::text[] is null or e.source = any ($4)) and ($5::text[] is null or e.kind = any ($5))
+         and ($6::bytea is null or position($6 in e.payload) > 0) fits
+  from outbox.events e where e.id < $1 and e.id >= $2 order by e.id desc limit $3),
+span as materialized (select min(id) low, max(id) high, count(*)::int n from looked),
+ends as materialized (
+  select a.event_id, (array_agg(a.outcome order by a.attempt desc, a.outcome in ('d', 's') desc))[1] outcome,
+         count(*) filter (where a.outcome <> 'p' and a.owner <> 0) runs
+  from outbox.attempts a where a.event_id >= (select low from span) and a.event_id <= (select high from span) group by a.event_id)
+select array(
+         select l.id from looked l join ends x on x.event_id = l.id
+         where l.fits and x.outcome::text = any ($7) and ($8::int is null or x.runs >= $8)
+           and not exists (select from outbox.dead d where d.event_id = l.id)
+           and not exists (select from outbox.busy b where b.lane = l.lane and b.event_id = l.id)
+           and not exists (select from outbox.pending p where p.urgency in (0, 1) and p.lane = l.lane and p.event_id = l.id)
+           and not exists (select from outbox.delayed y where y.event_id = l.id)
+         order by l.id desc) ids, span.n looked, span.low lowest
+from span
+
 -- name: in_lane
 -- read only: the newest $4 ids of a lane below id $2 and not below $3.
 select outbox.in_lane($1, $2, $3, $4) id

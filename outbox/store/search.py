@@ -18,6 +18,7 @@ LOOK_AT = 20_000
 COUNTED = 10_000
 SHORT = 50_000
 IDS_AT_ONCE = 5_000
+SETTLED_S = 10.0
 TIMEOUT_S = 3.0
 ALL_IDS = 2**63 - 1
 PENDING_MARKS = frozenset({str(mark) for mark in Mark} - {str(state) for state in State})
@@ -113,8 +114,29 @@ async def find(
     return _page(rows, limit, wanted, info["fitting"] if fitting is None else fitting, candidates, back_to)
 
 
-async def ids(connection: Connection | Pool, wanted: Wanted, *, most: int, known_sources: Sequence[str] = ()) -> list[int]:
-    """All that fit, newest first, found page by page; more than `most` when there are more, and then not all."""
+async def settled(connection: Connection | Pool, wanted: Wanted, *, most: int, known_sources: Sequence[str] = ()) -> list[int]:
+    """All that fit and are done or skipped, as `wanted.states` says, newest first; more than `most` when there are more, and then not all.
+
+    Neither marks nor a group of dead letters may be wanted.
+    """
+    if wanted.key is not None or wanted.lane is not None:
+        return await _few(connection, wanted, most=most, known_sources=known_sources)
+    found: list[int] = []
+    below, lowest = await _bounds(connection, wanted, None)
+    text = None if wanted.text is None else wanted.text.encode()
+    values = (list(wanted.sources) or None, list(wanted.kinds) or None, text, [state[0] for state in wanted.states], wanted.attempts)
+    while len(found) <= most:
+        row = await db.fetchrow(connection, Q["settled"], below, lowest, LOOK_AT, *values, timeout_s=SETTLED_S)
+        assert row is not None
+        found += row["ids"]
+        if row["looked"] < LOOK_AT:
+            break
+        below = row["lowest"]
+    return found
+
+
+async def _few(connection: Connection | Pool, wanted: Wanted, *, most: int, known_sources: Sequence[str]) -> list[int]:
+    """As settled(), of a lane or a key, page by page."""
     found: list[int] = []
     before: int | None = ALL_IDS
     while before is not None and len(found) <= most:

@@ -133,12 +133,14 @@ def test_a_replay_waits_for_all_but_a_few_and_for_all_of_them_in_the_end(under_w
 
 
 async def test_more_than_a_plan_holds_is_said_and_nothing_is_stored(postroom: Postroom, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "IDS_AT_ONCE", 2)
+    monkeypatch.setattr(search, "LOOK_AT", 2)
     async with worker(postroom) as me:
         ids = await done(postroom, me, 7)
         (pending,) = await put(postroom, "waits")
         assert await planning.settled(postroom.pool, Wanted()) == ids[::-1]
-        assert await planning.settled(postroom.pool, Wanted(states=["pending"])) == []
+        assert await planning.settled(postroom.pool, Wanted(lane="lane-3")) == [ids[3]]
+        assert await planning.settled(postroom.pool, Wanted(attempts=2)) == []
+        assert [await planning.settled(postroom.pool, Wanted(states=[state])) for state in ("pending", "skipped")] == [[], []]
         with pytest.raises(NotNow, match="nothing to plan"):
             await planned(postroom, Wanted(kinds=["unheard"]))
         monkeypatch.setattr(planning, "MOST_EVENTS", 6)
@@ -154,12 +156,13 @@ async def test_more_than_a_plan_holds_is_said_and_nothing_is_stored(postroom: Po
 
 async def test_the_next_page_goes_on_behind_those_that_moved_on_meanwhile(postroom: Postroom, monkeypatch: pytest.MonkeyPatch) -> None:
     """More replayed ones than a page looks at first, all of them newer than what is settled."""
-    monkeypatch.setattr(search, "IDS_AT_ONCE", 1)
     async with worker(postroom) as me:
         ids = await done(postroom, me, 60)
     async with postroom.pool.acquire() as person, person.transaction():
         await events.replay_many(person, ids[2:], by="ben")
     assert await planning.settled(postroom.pool, Wanted()) == [ids[1], ids[0]]
+    found = await search.find(postroom.pool, Wanted(states=["done"]), limit=1)
+    assert (found.rows, found.next_before) == ([], ids[8]), "the list says from where to go on"
 
 
 async def test_whoever_dies_within_a_portion_leaves_the_plan_as_it_was(postroom: Postroom, monkeypatch: pytest.MonkeyPatch) -> None:
