@@ -25,12 +25,13 @@ from dispatcher.syncs.base import Sync
 from dispatcher.syncs.table import SYNCS
 from outbox import db, sync_facts
 from outbox.config import DatabaseSettings
-from outbox.db import Pool
+from outbox.db import Pool, Record
 from outbox.store import runs, syncs, workers
 from outbox.store.runs import ENDS, LANE, MOST_HOURS_BACK, RANGE, RunState, Trigger, UnknownSync, UnknownType, WrongRange
 from outbox.timeline import iso
 
 LOOK_S = 0.2
+LOOKED_AT = 20  # so many runs before it are looked at
 WAITS_S = 20.0  # so long it is watched while its event waits (its destination is held, say), then it is left to a dispatcher
 DAY: Final = re.compile(r"\d{4}-\d\d-\d\d|\d{8}")
 Span = tuple[datetime, datetime]
@@ -172,6 +173,14 @@ def _expects(usual: Mapping[str, Any] | None) -> str:
     return f"As the last full run: {count(usual['calls'], 'call')}{share}, and {timedelta(seconds=round(usual['worked_ms'] / 1000))}."
 
 
+async def _stands(pool: Pool, row: Record) -> bool:
+    """Whether the run waits, or its turn comes behind one that does."""
+    if row["state"] == RunState.QUEUED:
+        before = [one["state"] for one in await runs.every(pool, row["sync"], before=row["id"], limit=LOOKED_AT)]
+        return RunState.WAITING in before and RunState.RUNNING not in before
+    return bool(row["state"] == RunState.WAITING)
+
+
 async def _watch(pool: Pool, run_id: int, bar: Progress, stop: asyncio.Event) -> None:
     """Shows how far it is until it has ended, or waits for something that takes long."""
     task: TaskID = bar.add_task("queued", total=None, pace="")
@@ -180,7 +189,7 @@ async def _watch(pool: Pool, run_id: int, bar: Progress, stop: asyncio.Event) ->
         row = await runs.one(pool, run_id)
         if row is None or row["state"] in ENDS:
             return
-        waited_s = waited_s + LOOK_S if row["state"] == RunState.WAITING else 0.0
+        waited_s = waited_s + LOOK_S if await _stands(pool, row) else 0.0
         if waited_s > WAITS_S:
             stop.set()
             return

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from cli import sync
 from dispatcher.config import DispatcherSettings
 from dispatcher.schedule import Schedule
 from dispatcher.syncs.ghl_contacts import GHL_CONTACTS
@@ -48,6 +49,18 @@ async def test_a_sync_runs_with_no_dispatcher_there(command: Command, postroom: 
     assert await postroom.value("select count(*) from outbox.workers where ended_at is null") == 0
     full = await asyncio.to_thread(command, "sync", NAME, "--full", "--json", **variables)
     assert (full.json()["type"], full.json()["counts"]["unchanged"]) == ("full", 3)
+
+
+async def test_a_run_behind_one_that_waits_is_left_to_a_dispatcher_as_that_one_is(
+    command: Command, postroom: Postroom, ghl: Ghl, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sync, "WAITS_S", 0.3)
+    revoked = {**variables, "GHL_API_KEY": "pit-revoked"}
+    for _ in range(2):
+        ended = await asyncio.to_thread(command, "sync", NAME, **revoked)
+        assert (ended.code, "It goes on as soon as it can" in ended.err) == (1, True)
+    assert "Replace the token" in await postroom.value("select reason from outbox.runs order by id limit 1")
+    assert "behind" in ended.out
 
 
 async def test_a_sync_that_a_dispatcher_carries_out_is_watched_to_its_end(
