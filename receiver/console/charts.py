@@ -147,4 +147,6 @@ def runs(ended: Sequence[tuple[int, int]], *, room: int) -> RunChart | None:
     usual = duration(sorted(worked)[len(worked) // 2] / 1000)
     troubled = sum(bad > 0 for bad in errors)
     said = f"The last {len(ended)} runs worked {usual} in the middle, {duration(most / 1000)} at most; {troubled} had errors"
+    if len(ended) == 1:
+        said = f"The only run worked {usual}; it had {'errors' if troubled else 'no errors'}"
     return RunChart(bars, said)

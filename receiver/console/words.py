@@ -11,6 +11,7 @@ from datetime import datetime, tzinfo
 NONE = "–"
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _DAY_S = 86_400
+_DAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 
 
 def count(number: int | None) -> str:
@@ -72,6 +73,20 @@ def size(number: int | None) -> str:
 def rate(per_s: float) -> str:
     """12/s; below one a second 7/min."""
     return f"{per_s:,.0f}/s" if per_s >= 1 else f"{per_s * 60:,.0f}/min"
+
+
+def cron(rule: str) -> str | None:
+    """hourly at :05, every 2 h at :02, daily at 02:00, Sundays at 03:25; None: such an expression says it best itself."""
+    minute, *rest = rule.split()
+    if len(rest) != 4 or not minute.isdigit() or rest[1:3] != ["*", "*"]:
+        return None
+    at, hour, day = f":{int(minute):02d}", rest[0], rest[3]
+    if hour.isdigit() and (day == "*" or (day.isdigit() and int(day) <= 7)):
+        return f"{'daily' if day == '*' else _DAYS[int(day) % 7] + 's'} at {int(hour):02d}{at}"
+    if day != "*":
+        return None
+    every, _, hours = hour.partition("/")
+    return f"hourly at {at}" if hour == "*" else f"every {int(hours)} h at {at}" if every == "*" and hours.isdigit() else None
 
 
 def plural(number: int, one: str, more: str | None = None) -> str:

@@ -73,3 +73,20 @@ def test_counts_rates_and_long_keys() -> None:
         "2 events",
         "2 keys of them",
     )
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ("5 * * * *", "hourly at :05"),
+        ("2 */2 * * *", "every 2 h at :02"),
+        ("0 2 * * *", "daily at 02:00"),
+        ("25 3 * * 0", "Sundays at 03:25"),
+        ("0 9-18/2 * * 1-5", None),
+        ("5-59/10 * * * *", None),
+        ("0 2 1 * *", None),
+        ("* * * * *", None),
+    ],
+)
+def test_a_plain_cron_expression_is_said_in_words(rule: str, said: str | None) -> None:
+    assert words.cron(rule) == said
