@@ -217,7 +217,7 @@ async def test_a_connection_is_paused_and_resumed_and_a_token_promoted(served: S
         await tab.answer("Pause ghl", Reason="new location")
         await tab.said("Paused ghl until somebody resumes it")
         await tab.page.locator("tr", has_text="new location").get_by_role("button", name="Resume").click()
-        await tab.said("Resumed ghl.")
+        await tab.said("Resumed ghl:")
         await tab.press("Promote…")
         await tab.answer("Promote")
         await tab.said("The token cafe0123 is in use.")
@@ -251,7 +251,7 @@ async def test_with_the_script_blocked_somebody_signs_in_and_acts(served: Served
     await tab.answer("Pause ghl", Reason="no script here")
     await tab.said("Paused ghl until somebody resumes it")
     await tab.page.locator("tr", has_text="no script here").get_by_role("button", name="Resume").click()
-    await tab.said("Resumed ghl.")
+    await tab.said("Resumed ghl:")
     await context.close()
 
 
