@@ -7,6 +7,7 @@ import pytest
 
 from outbox.store import destinations
 from outbox.testing import Postroom
+from tests.dispatcher.running import eventually
 
 
 async def ghl(postroom: Postroom) -> dict[str, Any]:
@@ -102,8 +103,15 @@ async def test_a_look_tells_what_changed_since_the_last_also_what_was_under_way_
         await destinations.pause(other, "ghl", why="maintenance", by="ana")
         await destinations.resume(postroom.pool, "google:u7", by="ana")
         seen, rows = await destinations.changed(postroom.pool, since=seen)
-        assert [(row["name"], row["state"]) for row in rows] == [("google:u7", "flowing")]
+        found = {row["name"]: row["state"] for row in rows}
+        assert found["google:u7"] == "flowing"
+        assert "ghl" not in found
     seen, rows = await destinations.changed(postroom.pool, since=seen)
     assert ("ghl", "paused") in [(row["name"], row["state"]) for row in rows]
-    seen, rows = await destinations.changed(postroom.pool, since=seen)
-    assert rows == []
+
+    async def nothing_new() -> bool:
+        nonlocal seen
+        seen, rows = await destinations.changed(postroom.pool, since=seen)
+        return rows == []
+
+    await eventually(nothing_new)  # a transaction in another database of the server may still be open: then more is told than changed
