@@ -200,6 +200,7 @@ async def new_incarnation(world: World, old: Child, number: int) -> None:
     await old.wait_incarnation(number)
 
 
+@pytest.mark.long
 async def test_old_and_new_code_work_side_by_side_on_the_newer_schema(
     world: World, evidence: Keep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
