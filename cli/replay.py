@@ -103,7 +103,7 @@ def _by_id(ids: list[int], *, yes: bool, as_json: bool) -> None:
         return
     confirm(f"{count(len(ids), 'event')} would be replayed", yes=yes, as_json=as_json)
     replayed = ask(lambda pool: operators.replay_many(pool, actor(), ids, which=f"{len(ids)} ids"))
-    left = [one for one in ids if one not in set(replayed)]
+    left = sorted(set(ids) - set(replayed))
 
     def human(console: Console) -> None:
         console.print(f"{count(len(replayed), 'event')} of {len(ids)} replayed.")

@@ -3,6 +3,7 @@
 from outbox import Event, stage
 from outbox.testing import Drain, Postroom
 from tests.cli.conftest import Command
+from tests.outbox.engine import settled
 
 APPOINTMENT = '{"appointment": {"id": "a-1", "status": "scheduled"}}'
 
@@ -125,3 +126,15 @@ async def test_an_unknown_event_is_no_success(command: Command) -> None:
     ended = command("events", "show", "77", "--json")
     assert (ended.code, ended.out) == (1, "")
     assert "Event 77 is unknown here" in ended.err
+
+
+async def test_a_filter_is_counted_then_planned_and_several_ids_are_replayed_at_once(command: Command, postroom: Postroom) -> None:
+    dones = [await settled(postroom, "done", f"chair:{n}", kind="a.kind") for n in range(3)]
+    other = await settled(postroom, "done", "chair:9", kind="b.kind")
+    dry = command("events", "replay", "--kind", "a.kind", "--dry-run", "--json")
+    assert dry.json() == {"dry_run": True, "replayed": 0, "would_be": 3}
+    begun = command("events", "replay", "--kind", "a.kind", "--no-canary", "--yes", "--json", LOGNAME="maeve")
+    assert (begun.code, begun.json()["act"], begun.json()["events"], begun.json()["by"]) == (0, "replay", 3, "maeve")
+    assert begun.json()["became"] == {"under way": 3}
+    two = command("events", "replay", str(other), str(dones[0]), "--yes", "--json")
+    assert (two.code, two.json()) == (1, {"replayed": 1, "ids": [other], "not_settled": [dones[0]]})
