@@ -5,7 +5,7 @@ import pytest
 from dispatcher.plans import Plans
 from outbox import Event
 from outbox.testing import Drain, Postroom
-from tests.outbox.engine import put, worker
+from tests.outbox.engine import put, settled, worker
 from tests.receiver.running import AS_VIEWER, Talk, started
 from tests.receiver.test_api_dead_letters import DYING
 from tests.receiver.test_api_events import stage_all
@@ -137,3 +137,17 @@ async def test_payload_search_is_for_operators(postroom: Postroom) -> None:
         assert (await talk.get("/api/events", viewer=True, text="Zoe")).status_code == 403
         found = (await talk.get("/api/events", text="Zoe")).json()
     assert [event["id"] for event in found["events"]] == [event_id]
+
+
+async def test_a_replay_by_a_filter_is_planned_and_begun(postroom: Postroom) -> None:
+    ids = [await settled(postroom, "done", f"chair:{n}", kind="a.kind") for n in range(3)]
+    await settled(postroom, "done", "chair:9", kind="b.kind")
+    async with started(postroom) as talk:
+        assert (await talk.post("/api/events/plans")).status_code == 422
+        refused = await talk.post("/api/events/plans", {"kind": ["c.kind"]})
+        assert (refused.status_code, refused.json()["type"]) == (409, "urn:postroom:not-now")
+        plan = (await talk.post("/api/events/plans", {"kind": ["a.kind"]})).json()
+        assert (plan["act"], plan["events"], plan["ceiling"], plan["became"]) == ("replay", 3, ids[-1], {"waits": 3})
+        begun = (await talk.post(f"{PLANS}/{plan['id']}/start")).json()
+    assert begun["became"] == {"under way": 1, "waits": 2}
+    assert await postroom.value("select count(*) from outbox.pending where urgency = 1") == 1
