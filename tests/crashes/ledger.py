@@ -131,7 +131,7 @@ select e.id, e.source, e.kind, e.key, e.lane, s.state, s.why,
         order by a.attempt desc, a.outcome in ('d', 's') desc limit 1) settled_by,
        exists (select from outbox.attempts a where a.event_id = e.id and a.outcome = 'p') rejoined,
        case when e.kind like 'appointment.%' then convert_from(e.payload, 'UTF8')::jsonb -> 'appointment' ->> 'contact_id' end contact
-from outbox.events e cross join lateral outbox.states(array[e.id]) s order by e.id"""
+from outbox.events e join outbox.states(array(select id from outbox.events)) s on s.event_id = e.id order by e.id"""
 
 
 async def _uncommitted(pool: db.Pool) -> list[str]:
