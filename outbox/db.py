@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
 
-from outbox import pooled
+from outbox import arrays, pooled
 from outbox.errors import DatabaseUnavailable
 from outbox.pooled import ROLLBACK_S, PooledConnection, Road
 
@@ -93,6 +93,7 @@ async def _open(dsn: str, *, name: str, timeout_s: float, settings: Mapping[str,
                 url, timeout=timeout_s, command_timeout=timeout_s, server_settings={"application_name": name}
             )
             try:
+                arrays.tell(connection)
                 if await pooled.is_direct(connection, settings, sure=road is Road.SESSIONS):
                     return connection
                 await connection.close()

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 import asyncpg
 
+from outbox import arrays
 from outbox.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ async def connect(dsn: str, *, name: str, timeout_s: float, settings: Mapping[st
         server_settings={"application_name": name},
     )
     try:
+        arrays.tell(connection)
         await connection.execute("select")  # a pooler may take us in while there is no Postgres behind it
     except BaseException:
         connection.terminate()

@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from unittest.mock import AsyncMock
 
 import asyncpg
 import pytest
 
-from outbox import db
+from outbox import arrays, db
 from outbox.errors import DatabaseUnavailable
 from outbox.testing import Postroom
 from tests.crashes.proxy import Way, line_to_database
@@ -37,6 +38,21 @@ async def test_a_query_that_takes_too_long_is_unavailable(postroom: Postroom) ->
         connection.terminate()
 
     await asyncio.gather(*(takes_too_long(ask) for ask in (db.fetch, db.fetchrow, db.fetchval)), has_time())
+
+
+async def test_arrays_of_postgres_own_types_are_known_without_a_question_for_each_connection(
+    postroom: Postroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = AsyncMock(side_effect=AssertionError("the server was asked what an array is"))
+    monkeypatch.setattr(asyncpg.Connection, "_introspect_types", asked)
+    types = [f"array[null::{name.removeprefix('_')}]" for name in (row["name"] for row in arrays.ROWS)]
+    async with db.pool(postroom.dsn, name="postroom:test") as pool:
+        [row] = await db.fetch(pool, f"select {', '.join(types)}")
+        assert list(row) == [[None]] * len(types)
+        assert await db.fetchval(pool, "select $1::int[]", [1, None, 3]) == [1, None, 3]
+    theirs = "select oid, typname, typelem from pg_type where typname = any ($1::text[]) order by oid"
+    told = [(row["oid"], row["name"], row["elemtype"]) for row in arrays.ROWS]
+    assert [tuple(row) for row in await postroom.pool.fetch(theirs, [name for _, name, _ in told])] == told
 
 
 async def test_a_connection_that_the_server_ended_is_unavailable(postroom: Postroom) -> None:
