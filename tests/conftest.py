@@ -1,19 +1,27 @@
 """How the whole suite runs: where its servers keep their files, how many processes run it, how many examples a property gets.
 
-The fixtures are those of outbox.testing, as an app that uses Postroom gets them.
+The fixtures are those of outbox.testing, as an app that uses Postroom gets them, and here a server that may be killed.
 """
 
+import asyncio
 import os
 import shutil
 import tempfile
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from outbox import db
+from outbox.embedded import Embedded, find_binaries, temporary_folder
+from outbox.testing import Postroom, administer, make_template
+
 # A database is hundreds of files, and each table that is emptied some more: in memory they cost a third of what a disk takes.
 MEMORY, ROOM_BYTES = Path("/dev/shm"), 6 << 30
-EXAMPLES, EXAMPLES_LONG = 40, 100  # where a test names no number: in `make test`, and otherwise
+EXAMPLES, EXAMPLES_LONG = 25, 100  # where a test names no number: in `make test`, and otherwise
 EVIDENCE = {"crashes", "pooler", "storage"}
 
 
@@ -42,3 +50,39 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     `-n logical`, for the long form, is left to xdist: as many as there are cores, since each test has many processes of its own.
     """
     return None if config.option.numprocesses == "logical" else (os.cpu_count() or 1) + 1
+
+
+@pytest.fixture(scope="session")
+def own_server() -> Iterator[Embedded]:
+    """A server of this process's own, so that it may be killed; whoever kills it starts it again.
+
+    Without fsync: what a killed process had written, the operating system still has. A power cut is nothing that a test can make.
+    """
+    binaries, options = find_binaries(os.environ.get("POSTROOM_PG_BIN")), {"fsync": "off", "max_connections": "300"}
+    with temporary_folder() as folder, Embedded(folder / "postgres", binaries=binaries, options=options) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def own_template(own_server: Embedded) -> str:
+    """As postroom_template, there."""
+    return asyncio.run(make_template(own_server))
+
+
+@asynccontextmanager
+async def database_on(server: Embedded, template: str) -> AsyncIterator[str]:
+    """A copy of a migrated database, whatever becomes of the server meanwhile; dropped at the end. Its connection string."""
+    name = f"crash_{uuid.uuid4().hex[:12]}"
+    await administer(server, f"create database {name} template {template}")
+    try:
+        yield server.dsn(name)
+    finally:
+        server.start()
+        await administer(server, f"drop database {name} with (force)")
+
+
+@pytest.fixture
+async def mortal(own_server: Embedded, own_template: str) -> AsyncIterator[Postroom]:
+    """A migrated database of this test alone on `own_server`."""
+    async with database_on(own_server, own_template) as dsn, db.pool(dsn, name="postroom:test", size=4) as pool:
+        yield Postroom(dsn, pool)

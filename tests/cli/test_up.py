@@ -50,15 +50,15 @@ def get(url: str, token: str | None = None) -> Any:
     return httpx.get(url, headers=headers, trust_env=False, timeout=30).raise_for_status().json()
 
 
-def settled(folder: Path, env: dict[str, str], base: str, *, contact: str = "DemoContact000000001") -> int:
-    """Sends a webhook and waits until it is done or skipped. Returns its id."""
+def settled(folder: Path, env: dict[str, str], told: Any, *, contact: str = "DemoContact000000001") -> None:
+    """Sends a webhook and waits until it is done or skipped."""
+    base = told["receiver"]
     answer = run("send", "ghl", "--contact", contact, "--url", base, "--json", env=env, cwd=folder).json()["answers"][0]
     until(
-        lambda: run("events", "show", str(answer["id"]), "--json", env=env, cwd=folder).json()["state"] in ("done", "skipped"),
+        lambda: get(f"{base}/api/events/{answer['id']}", told["admin_token"])["state"] in ("done", "skipped"),
         what=f"event {answer['id']} to be settled",
         timeout_s=RESTART_S,
     )
-    return int(answer["id"])
 
 
 def has_come_over(told: Any) -> bool:
@@ -101,7 +101,7 @@ def test_up_sends_samples_serves_heals_a_killed_worker_and_leaves_nothing(folder
         worker = told["pids"]["worker"]
         psutil.Process(worker).kill()
         until(lambda: other_pid(command, "worker", worker), what="another worker", timeout_s=RESTART_S)
-        settled(folder, env, told["receiver"])
+        settled(folder, env, told)
         assert "worker ended (killed by SIGKILL); starting it again" in command.err
 
         processes = everything(command, folder)
@@ -182,8 +182,8 @@ def test_killed_postgres_receiver_and_simulators_come_back_by_themselves(folder:
             old = told["pids"][name]
             psutil.Process(old).kill()
             until(lambda old=old, name=name: other_pid(command, name.replace("simulators", "simulate"), old), what=f"another {name}")  # type: ignore[misc] # bound at once
-        settled(folder, env, told["receiver"])
+        settled(folder, env, told)
         for process in psutil.process_iter(["cmdline"]):
             if "-D" in (process.info["cmdline"] or ()) and str(folder) in " ".join(process.info["cmdline"]):
                 process.kill()
-        settled(folder, env, told["receiver"], contact="DemoContact000000002")
+        settled(folder, env, told, contact="DemoContact000000002")

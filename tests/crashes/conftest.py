@@ -1,17 +1,15 @@
-"""Databases and servers of their own for crash tests, and the keeping of evidence."""
+"""Worlds on databases of their own for crash tests, and the keeping of evidence."""
 
-import asyncio
 import os
-import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from outbox import db
-from outbox.embedded import Embedded, find_binaries, temporary_folder
-from outbox.testing import administer, make_template
+from outbox.embedded import Embedded
+from tests.conftest import database_on
 from tests.crashes import evidence as kept
 from tests.crashes.evidence import Row
 from tests.crashes.world import World
@@ -23,16 +21,12 @@ POOL_SIZE = 4
 @asynccontextmanager
 async def world_on(server: Embedded, template: str) -> AsyncIterator[World]:
     """A world on a new database of this server, a copy of a migrated one, which is dropped at the end."""
-    name = f"crash_{uuid.uuid4().hex[:12]}"
-    await administer(server, f"create database {name} template {template}")
-    try:
-        async with (
-            db.pool(server.dsn(name), name="postroom:test", size=POOL_SIZE, timeout_s=30) as pool,
-            World.open(server.dsn(name), pool) as world,
-        ):
-            yield world
-    finally:
-        await administer(server, f"drop database {name} with (force)")
+    async with (
+        database_on(server, template) as dsn,
+        db.pool(dsn, name="postroom:test", size=POOL_SIZE, timeout_s=30) as pool,
+        World.open(dsn, pool) as world,
+    ):
+        yield world
 
 
 @pytest.fixture
@@ -46,23 +40,6 @@ async def world(worlds: Worlds) -> AsyncIterator[World]:
     """A world on a database of this test alone."""
     async with worlds() as one:
         yield one
-
-
-@pytest.fixture(scope="session")
-def own_server() -> Iterator[Embedded]:
-    """A server of this process's own, so that it may be killed; whoever kills it starts it again.
-
-    Without fsync: what a killed process had written, the operating system still has. A power cut is nothing that a test can make.
-    """
-    binaries, options = find_binaries(os.environ.get("POSTROOM_PG_BIN")), {"fsync": "off", "max_connections": "300"}
-    with temporary_folder() as folder, Embedded(folder / "postgres", binaries=binaries, options=options) as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def own_template(own_server: Embedded) -> str:
-    """As postroom_template, there."""
-    return asyncio.run(make_template(own_server))
 
 
 @pytest.fixture

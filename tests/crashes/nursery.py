@@ -63,8 +63,14 @@ class Nursery:
 def serve(line: socket.socket) -> None:
     """Until the test process is gone. Returns in each child as well, when that has ended."""
     from tests.crashes import dispatcher_child, receiver_child
+    from tests.dispatcher import harmful_worker, worker_process
 
-    roles = {"dispatcher": dispatcher_child.run, "receiver": receiver_child.run}
+    roles = {
+        "dispatcher": dispatcher_child.run,
+        "receiver": receiver_child.run,
+        "worker": worker_process.run,
+        "harmful worker": harmful_worker.run,
+    }
     gc.collect()
     gc.freeze()
     living: set[int] = set()

@@ -7,7 +7,6 @@ and is done.
 import asyncio
 import os
 import signal
-import sys
 
 from dispatcher.config import DispatcherSettings
 from dispatcher.context import Context
@@ -48,5 +47,6 @@ async def main() -> None:
         await Dispatcher(dsn, shared, ROUTES).run(stop, ready=lambda: print("ready", flush=True))  # noqa: T201 -- the parent waits for it
 
 
-if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+def run() -> None:
+    """In a process that was forked for it."""
+    asyncio.run(main())

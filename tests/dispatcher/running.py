@@ -2,18 +2,20 @@
 
 import asyncio
 import os
-import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from dispatcher.config import DispatcherSettings
 from dispatcher.routes import ROUTES, Route
 from dispatcher.service import Dispatcher, Stop
 from dispatcher.services import services
 from outbox import Event, stage
+from outbox.embedded import leftovers
 from outbox.testing import Postroom
+from tests.crashes.child import Child
 from tests.crashes.patience import Patience, family
 from tests.dispatcher.calm import CALM
 
@@ -51,17 +53,17 @@ async def stage_all(postroom: Postroom, *happened: Event) -> list[int]:
 
 
 class WorkerProcess:
-    """`python -m tests.dispatcher.worker_process`, or another module like it, with a database and destinations."""
+    """A dispatcher that can be killed, forked by the nursery of the crash tests: worker_process, or another role that it knows."""
 
     def __init__(
         self,
         dsn: str,
         settings: DispatcherSettings | None = None,
         *,
-        module: str = "tests.dispatcher.worker_process",
+        role: str = "worker",
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        self._module = module
+        self._role = role
         self._environment = {**os.environ, "DATABASE_URL": dsn, **(environment or {})}
         if settings is not None and settings.ghl_api_key and settings.ghl_location_id:
             self._environment |= {
@@ -76,29 +78,14 @@ class WorkerProcess:
                 "NOTION_CLIENT_PROPERTIES": ",".join(settings.notion_client_properties),
                 "NOTION_CLIENTS_DATA_SOURCE": settings.notion_clients_data_source or "",
             }
-        self.process: asyncio.subprocess.Process | None = None
 
-    async def __aenter__(self) -> "WorkerProcess":
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", self._module, env=self._environment, stdout=asyncio.subprocess.PIPE
-        )
-        assert self.process.stdout is not None
-        assert await asyncio.wait_for(self.process.stdout.readline(), 30) == b"ready\n"
-        return self
+    async def __aenter__(self) -> Child:
+        self._logs = TemporaryDirectory(prefix=leftovers.prefix("worker"))
+        log = Path(self._logs.name) / "log"
+        self._child = await Child.start(self._role, name=self._role, environment=self._environment, log=log)
+        await self._child.started()
+        return self._child
 
     async def __aexit__(self, *_: object) -> None:
-        await self.end(signal.SIGKILL)
-
-    def send(self, what: signal.Signals) -> None:
-        """Sends a signal to this process only."""
-        assert self.process is not None
-        self.process.send_signal(what)
-
-    async def end(self, how: signal.Signals) -> int:
-        """Ends it and waits; returns the exit code."""
-        assert self.process is not None
-        if self.process.returncode is None:
-            self.process.send_signal(how)
-        await self.process.communicate()
-        assert self.process.returncode is not None
-        return self.process.returncode
+        await self._child.end()
+        self._logs.cleanup()

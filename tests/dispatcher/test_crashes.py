@@ -2,17 +2,13 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
-
-import pytest
 
 from dispatcher.config import DispatcherSettings
 from dispatcher.context import Context
 from dispatcher.outcome import Done, Outcome
 from dispatcher.routes import Route
-from outbox import Claimed, DatabaseUnavailable, Event, db
-from outbox.embedded import Embedded, find_binaries, temporary_folder
-from outbox.migrate import migrate
+from outbox import Claimed, DatabaseUnavailable, Event
+from outbox.embedded import Embedded
 from outbox.testing import Postroom
 from simulators.ghl import GhlSimulator
 from tests.crashes.patience import Patience, family
@@ -21,17 +17,6 @@ from tests.dispatcher.running import WorkerProcess, dispatching, eventually, sta
 
 Ghl = tuple[GhlSimulator, str]
 HEALS_WITHIN_S = 15.0
-
-
-@pytest.fixture
-async def own_server() -> AsyncIterator[tuple[Embedded, Postroom]]:
-    """A durable server of this test's own, so that it may be killed."""
-    with temporary_folder() as folder, Embedded(folder / "postgres", binaries=find_binaries(None)) as server:
-        connection = await db.connect(server.dsn(), name="postroom:test")
-        await migrate(connection)
-        await connection.close()
-        async with db.pool(server.dsn(), name="postroom:test", size=4) as pool:
-            yield server, Postroom(server.dsn(), pool)
 
 
 async def test_p9_a_killed_dispatcher_is_replaced_and_its_note_is_written_once(
@@ -55,8 +40,7 @@ async def test_p9_a_killed_dispatcher_is_replaced_and_its_note_is_written_once(
     assert behind > event_id
 
 
-async def test_p9_postgres_killed_under_a_dispatcher_heals_and_loses_nothing(own_server: tuple[Embedded, Postroom]) -> None:
-    server, postroom = own_server
+async def test_p9_postgres_killed_under_a_dispatcher_heals_and_loses_nothing(own_server: Embedded, mortal: Postroom) -> None:
     ran: list[int] = []
     begun, release = asyncio.Event(), asyncio.Event()
 
@@ -68,16 +52,16 @@ async def test_p9_postgres_killed_under_a_dispatcher_heals_and_loses_nothing(own
         return Done()
 
     routes = {"test.work": Route(handler)}
-    ids = await stage_all(postroom, *(Event("test.work", {"n": n}, lane=f"l{n % 7}") for n in range(200)))
-    ids += await stage_all(postroom, Event("test.work", {}, lane="slow"))
-    async with dispatching(server.dsn(), routes):
+    ids = await stage_all(mortal, *(Event("test.work", {"n": n}, lane=f"l{n % 7}") for n in range(200)))
+    ids += await stage_all(mortal, Event("test.work", {}, lane="slow"))
+    async with dispatching(mortal.dsn, routes):
         await begun.wait()
-        server.kill()
+        own_server.kill()
         release.set()  # the handler ends while there is no database: its outcome is kept and sent afterwards
-        server.start()
-        await eventually(lambda: all_done(postroom), within_s=HEALS_WITHIN_S)
+        own_server.start()
+        await eventually(lambda: all_done(mortal), within_s=HEALS_WITHIN_S)
     assert set(ran) == set(ids)
-    assert await postroom.totals() == {"accepted": 201, "pending": 0, "dead": 0, "done": 201, "skipped": 0}
+    assert await mortal.totals() == {"accepted": 201, "pending": 0, "dead": 0, "done": 201, "skipped": 0}
 
 
 async def test_p9_a_dispatcher_frozen_past_its_lease_changes_nothing_when_it_wakes(

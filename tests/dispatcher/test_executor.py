@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -35,6 +36,7 @@ DAY_S = 86_400
 PRIVATE = ("ada@example.com", "+353 1 555 0100", "(01) 555-0100", "pit-00000000-secret", "Ada Example")
 
 Run = Callable[..., Any]
+RunEach = Callable[..., Awaitable[list[Fate]]]
 
 
 @pytest.fixture
@@ -51,54 +53,57 @@ def run(postroom: Postroom, drain: Drain) -> Run:
     return once
 
 
+@pytest.fixture
+def run_each(postroom: Postroom, drain: Drain) -> RunEach:
+    """`await run_each(route, …)`: stages an event for each route, lets one worker run each once, and says what became of them."""
+
+    async def once(*routes: Route) -> list[Fate]:
+        kinds = [f"test.work-{n}" for n in range(len(routes))]
+        ids = await stage_all(postroom, *(Event(kind, {}) for kind in kinds))
+        await drain(dict(zip(kinds, routes, strict=True)), timeout_s=10)
+        return [await fate(postroom, event_id) for event_id in ids]
+
+    return once
+
+
 # ── what a destination's failure costs
 
-WAITS = [
+WAITS: list[tuple[Callable[[str], RemoteError], str, int, int, tuple[float, float]]] = [
     # the failure, the outcome of the run, what it charges, the attempt that the busy row keeps (the one before: it was restored), the delay
-    (lambda: Unavailable("crm", "it is down", status=503), "r", 0, 1, (1, 2)),
-    (lambda: Unavailable("crm", "could not be reached", happened=False), "r", 0, 1, (1, 2)),
-    (lambda: Failed("crm", "it broke", status=500), "r", 1, 1, (1, 2)),
-    (lambda: AnswerLost("crm", "no answer"), "r", 1, 1, (1, 2)),
-    (lambda: RateLimited("crm", "too many", retry_after_s=100), "h", 0, 0, (100, 131)),
+    (lambda where: Unavailable(where, "it is down", status=503), "r", 0, 1, (20, 26)),
+    (lambda where: Unavailable(where, "could not be reached", happened=False), "r", 0, 1, (20, 26)),
+    (lambda where: Failed(where, "it broke", status=500), "r", 1, 1, (20, 26)),
+    (lambda where: AnswerLost(where, "no answer"), "r", 1, 1, (20, 26)),
+    (lambda where: RateLimited(where, "too many", retry_after_s=100), "h", 0, 0, (100, 131)),
 ]
 
 
-@pytest.mark.parametrize("destination", ["crm", None], ids=["gated", "ungated"])
-@pytest.mark.parametrize(("problem", "outcome", "failures", "attempt", "delay_s"), WAITS, ids=lambda value: type(value).__name__)
-async def test_a_failure_that_may_pass_makes_the_event_wait(
-    run: Run,
-    problem: Callable[[], RemoteError],
-    outcome: str,
-    failures: int,
-    attempt: int,
-    delay_s: tuple[float, float],
-    destination: str | None,
-) -> None:
-    found = await run(raising(problem), destination=destination)
-    assert (found.state, found.outcomes, found.failures, found.attempt) == ("pending", outcome, failures, attempt)
-    assert delay_s[0] - 1 <= found.delay_s <= delay_s[1]
+async def test_a_failure_that_may_pass_makes_the_event_wait_on_a_route_with_a_destination_and_on_one_without(run_each: RunEach) -> None:
+    policy = RetryPolicy(base_s=20)  # none is due again before the last has run
+    gated = [Route(raising(partial(problem, f"crm-{n}")), destination=f"crm-{n}", retry=policy) for n, (problem, *_) in enumerate(WAITS)]
+    ungated = [Route(raising(partial(problem, "crm")), retry=policy) for problem, *_ in WAITS]
+    for n, (found, (_, *costs, (soonest_s, latest_s))) in enumerate(zip(await run_each(*gated, *ungated), WAITS * 2, strict=True)):
+        assert (found.state, [found.outcomes, found.failures, found.attempt]) == ("pending", costs), n
+        assert found.delay_s is not None
+        assert soonest_s - 1 <= found.delay_s <= latest_s, n
 
 
-@pytest.mark.parametrize(
-    ("problem", "reason"),
-    [
-        (
-            lambda: Refused("crm", "the data was refused", status=422, details=("title should not be empty",)),
-            "crm answered 422: the data was refused (title should not be empty). Correct the data, then retry the dead letter.",
-        ),
-        (
-            lambda: Forbidden("crm", "not authorized for this scope", status=401),
-            "crm answered 401: not authorized for this scope. Grant the missing permission at the destination, then retry.",
-        ),
-        (
-            lambda: Misused("crm", "version header was not found", status=401),
-            "crm answered 401: version header was not found. Check the base address in the configuration; if it is right, this is a bug.",
-        ),
-    ],
-)
-async def test_a_failure_that_stays_buries_the_event_and_says_why(run: Run, problem: Callable[[], RemoteError], reason: str) -> None:
-    found = await run(raising(problem), destination="crm")
-    assert (found.state, found.why, found.outcomes) == ("dead", reason, "x")
+STAYS: dict[str, RemoteError] = {
+    "crm answered 422: the data was refused (title should not be empty). Correct the data, then retry the dead letter.": Refused(
+        "crm", "the data was refused", status=422, details=("title should not be empty",)
+    ),
+    "crm answered 401: not authorized for this scope. Grant the missing permission at the destination, then retry.": Forbidden(
+        "crm", "not authorized for this scope", status=401
+    ),
+    "crm answered 401: version header was not found. Check the base address in the configuration; if it is right, this is a bug.": Misused(
+        "crm", "version header was not found", status=401
+    ),
+}
+
+
+async def test_a_failure_that_stays_buries_the_event_and_says_why(run_each: RunEach) -> None:
+    found = await run_each(*(Route(raising(lambda problem=problem: problem), destination="crm") for problem in STAYS.values()))  # type: ignore[misc]
+    assert [(one.state, one.why, one.outcomes) for one in found] == [("dead", reason, "x") for reason in STAYS]
 
 
 async def test_what_is_gone_at_the_destination_is_skipped(run: Run) -> None:
@@ -152,10 +157,13 @@ async def test_a_failure_that_passes_leaves_an_event_done(run: Run) -> None:
     assert (found.state, found.outcomes) == ("done", "rrrd")
 
 
-@pytest.mark.parametrize(("after_s", "at_least", "at_most"), [(500, 499, 501), (0.001, 59, 79), (10 * DAY_S, DAY_S - 1, DAY_S + 1)])
-async def test_the_longer_of_policy_and_retry_after_wins_up_to_a_day(run: Run, after_s: float, at_least: float, at_most: float) -> None:
-    found = await run(returning(Retry("later", after_s=after_s)), retry=RetryPolicy(quick=0, slow_s=(60,)))
-    assert at_least <= found.delay_s <= at_most
+async def test_the_longer_of_policy_and_retry_after_wins_up_to_a_day(run_each: RunEach) -> None:
+    policy = RetryPolicy(quick=0, slow_s=(60,))
+    expected = {500: (499, 501), 0.001: (59, 79), 10 * DAY_S: (DAY_S - 1, DAY_S + 1)}
+    found = await run_each(*(Route(returning(Retry("later", after_s=after_s)), retry=policy) for after_s in expected))
+    for one, (at_least_s, at_most_s) in zip(found, expected.values(), strict=True):
+        assert one.delay_s is not None
+        assert at_least_s <= one.delay_s <= at_most_s
 
 
 async def test_a_snooze_costs_nothing(run: Run) -> None:
@@ -180,23 +188,17 @@ async def test_a_malformed_payload_is_dead_and_the_reason_names_the_field_withou
     assert not any(private in found.why for private in PRIVATE)
 
 
-@pytest.mark.parametrize(
-    "end",
-    [
-        returning(Skipped("nobody: " + ", ".join(PRIVATE[:4]))),
-        returning(Dead("nobody: " + ", ".join(PRIVATE[:4]))),
-        returning(Snooze(60, "nobody: " + ", ".join(PRIVATE[:4]))),
-        returning(Retry("nobody: " + ", ".join(PRIVATE[:4]))),
-        raising(lambda: ValueError("nobody: " + ", ".join(PRIVATE[:4]))),
+async def test_no_reason_holds_an_address_a_phone_number_or_a_token(run_each: RunEach, postroom: Postroom) -> None:
+    told = "nobody: " + ", ".join(PRIVATE[:4])
+    ends = (
+        *(returning(end) for end in (Skipped(told), Dead(told), Snooze(60, told), Retry(told))),
+        raising(lambda: ValueError(told)),
         raising(lambda: Refused("crm", "nobody", status=400, details=PRIVATE[:4])),
-    ],
-    ids=["skipped", "dead", "snooze", "retry", "exception", "refused"],
-)
-async def test_no_reason_holds_an_address_a_phone_number_or_a_token(run: Run, postroom: Postroom, end: Handler) -> None:
-    found = await run(end)
-    kept = [found.why, *(row["note"] for row in await postroom.rows("select note from outbox.attempts"))]
-    assert "nobody" in kept[0]
-    assert not any(private in text for text in kept for private in PRIVATE)
+    )
+    reasons = [one.why for one in await run_each(*map(Route, ends))]
+    assert all(reason and "nobody" in reason for reason in reasons), reasons
+    notes = [row["note"] for row in await postroom.rows("select note from outbox.attempts")]
+    assert [text for text in (*reasons, *notes) if any(private in text for private in PRIVATE)] == []
 
 
 async def test_a_skip_settled_in_a_transaction_is_scrubbed_too(run: Run) -> None:
@@ -211,34 +213,28 @@ async def test_a_skip_settled_in_a_transaction_is_scrubbed_too(run: Run) -> None
 # ── what no handler can do to the worker
 
 
-@pytest.mark.parametrize(
-    ("handler", "state", "why"),
-    [
-        (returning(None), "dead", "its handler returned NoneType, which is no outcome"),
-        (returning("done"), "dead", "its handler returned str, which is no outcome"),
-        (returning(Settled(Done())), "dead", "its handler said that it had settled the event, but no transaction of it was committed"),
-        (returning(Snooze(None, "when?")), "dead", "its handler returned an outcome that cannot be used (TypeError)"),  # type: ignore[arg-type]
-        (returning(Snooze(float("inf"), "for ever")), "pending", "for ever"),
-        (returning(Snooze(float("nan"), "never")), "dead", "its handler returned an outcome that cannot be used (ValueError)"),
-        (returning(Retry("later", after_s=float("inf"))), "pending", "later"),
-        (raising(lambda: SystemExit(3)), "pending", "SystemExit: 3"),
-        (raising(asyncio.CancelledError), "pending", "its handler was cancelled by its own code"),
-        (raising(lambda: ValueError("NUL \x00 and half a pair \ud800")), "pending", "ValueError: NUL and half a pair"),
-        (returning(Skipped("NUL \x00 and half a pair \ud800")), "skipped", "NUL and half a pair"),
-        (returning(Done({"at": object()})), "done", '{"kept": false}'),
-        (returning(Done({"much": "x" * 5000})), "done", '{"kept": false}'),
-        (returning(Done({"half": "\ud800", "nul": "\x00"})), "done", '{"half": "\\ud800", "nul": "\\u0000"}'),
-    ],
-    ids=range(14),
-)
-async def test_whatever_a_handler_does_the_event_has_a_clear_fate_and_the_worker_goes_on(
-    postroom: Postroom, drain: Drain, handler: Handler, state: str, why: str
-) -> None:
-    bad, good = await stage_all(postroom, Event("test.bad", {}), Event("test.good", {}))
-    await drain({"test.bad": Route(handler), "test.good": Route(returning(Done()))}, timeout_s=10)
-    found = await fate(postroom, bad)
-    assert (found.state, found.why) == (state, why)
-    assert (await fate(postroom, good)).state == "done"
+ODD: list[tuple[Handler, str, str]] = [
+    (returning(None), "dead", "its handler returned NoneType, which is no outcome"),
+    (returning("done"), "dead", "its handler returned str, which is no outcome"),
+    (returning(Settled(Done())), "dead", "its handler said that it had settled the event, but no transaction of it was committed"),
+    (returning(Snooze(None, "when?")), "dead", "its handler returned an outcome that cannot be used (TypeError)"),  # type: ignore[arg-type]
+    (returning(Snooze(float("inf"), "for ever")), "pending", "for ever"),
+    (returning(Snooze(float("nan"), "never")), "dead", "its handler returned an outcome that cannot be used (ValueError)"),
+    (returning(Retry("later", after_s=float("inf"))), "pending", "later"),
+    (raising(lambda: SystemExit(3)), "pending", "SystemExit: 3"),
+    (raising(asyncio.CancelledError), "pending", "its handler was cancelled by its own code"),
+    (raising(lambda: ValueError("NUL \x00 and half a pair \ud800")), "pending", "ValueError: NUL and half a pair"),
+    (returning(Skipped("NUL \x00 and half a pair \ud800")), "skipped", "NUL and half a pair"),
+    (returning(Done({"at": object()})), "done", '{"kept": false}'),
+    (returning(Done({"much": "x" * 5000})), "done", '{"kept": false}'),
+    (returning(Done({"half": "\ud800", "nul": "\x00"})), "done", '{"half": "\\ud800", "nul": "\\u0000"}'),
+]
+
+
+async def test_whatever_a_handler_does_the_event_has_a_clear_fate_and_the_worker_goes_on(run_each: RunEach, postroom: Postroom) -> None:
+    *odd, good = await run_each(*(Route(handler) for handler, *_ in ODD), Route(returning(Done())))
+    assert [(one.state, one.why) for one in odd] == [(state, why) for _, state, why in ODD]
+    assert good.state == "done"
     assert await postroom.value("select count(*) from outbox.workers") == 1  # it was not started anew
 
 
@@ -258,9 +254,8 @@ async def test_a_transaction_that_was_settled_and_rolled_back_is_no_settlement(r
 async def test_an_interrupt_in_a_handler_ends_the_process_and_hands_its_event_back(postroom: Postroom, drain: Drain) -> None:
     """Ctrl-C belongs to the person who pressed it, in whatever code it arrives; swallowed, it would have to be pressed again."""
     [event_id] = await stage_all(postroom, Event("harm.interrupt", {}))
-    async with WorkerProcess(postroom.dsn, module="tests.dispatcher.harmful_worker") as worker:
-        assert worker.process is not None
-        assert await asyncio.wait_for(worker.process.wait(), 15) != 0
+    async with WorkerProcess(postroom.dsn, role="harmful worker") as worker:
+        assert await worker.wait() != 0
     await drain({"harm.interrupt": Route(returning(Done()))})
     assert (await fate(postroom, event_id)).outcomes == "d"
     assert await postroom.value("select count(*) from outbox.workers where ended_at is null") == 0

@@ -1,6 +1,5 @@
 """What kills its process: buried at the third death, while everything that was at work with it is done in the end."""
 
-import asyncio
 import signal
 
 import pytest
@@ -13,15 +12,14 @@ from outbox.testing import Drain, Postroom
 from tests.dispatcher.handling import Blocking, fate, has, is_over, returning
 from tests.dispatcher.running import WorkerProcess, dispatching, eventually, stage_all
 
-MODULE = "tests.dispatcher.harmful_worker"
+ROLE = "harmful worker"
 INNOCENTS = 12
 
 
 async def die(postroom: Postroom) -> int:
     """One worker process until it died of what it ran; its lease is then over. Returns the exit code."""
-    async with WorkerProcess(postroom.dsn, module=MODULE) as worker:
-        assert worker.process is not None
-        code = await asyncio.wait_for(worker.process.wait(), 20)
+    async with WorkerProcess(postroom.dsn, role=ROLE) as worker:
+        code = await worker.wait()
     await postroom.pool.execute("update outbox.workers set until = now() - interval '1 s' where ended_at is null")
     return code
 
@@ -33,10 +31,9 @@ async def test_what_kills_its_process_three_times_is_buried_and_the_innocents_co
     )
     [behind] = await stage_all(postroom, Event("harm.none", {}, lane="poison"))
     assert [await die(postroom) for _ in range(3)] == [code] * 3
-    async with WorkerProcess(postroom.dsn, module=MODULE) as survivor:
+    async with WorkerProcess(postroom.dsn, role=ROLE) as survivor:
         await eventually(is_over(postroom, *innocents, behind))
-        assert survivor.process is not None
-        assert survivor.process.returncode is None
+        assert survivor.is_alive
     found = await fate(postroom, poison)
     assert (found.state, found.why, found.outcomes) == ("dead", "killed its process 3 times", "ccx")
     [letter] = await dead.find(postroom.pool, dead.Filter())

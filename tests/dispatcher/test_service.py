@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -15,25 +14,15 @@ from dispatcher.plans import Plans
 from dispatcher.routes import Route
 from dispatcher.service import Dispatcher, Stop
 from dispatcher.services import services
-from outbox import Claimed, DatabaseUnavailable, Event, SchemaMismatch, db
-from outbox.embedded import Embedded, find_binaries, temporary_folder
-from outbox.migrate import migrate
+from outbox import Claimed, DatabaseUnavailable, Event, SchemaMismatch
+from outbox.embedded import Embedded
 from outbox.testing import Postroom
 from tests.dispatcher.handling import Blocking, everything_is_over, fate, has, is_over, is_so, returning
 from tests.dispatcher.running import dispatching, eventually, stage_all
+from tests.receiver.running import UNUSED_DSN
 
 ALIVE = "select count(*)::int from outbox.workers where ended_at is null"
 CONNECTIONS = "select count(*)::int from pg_stat_activity where datname = current_database() and application_name ~ '^postroom:[0-9]'"
-
-
-@pytest.fixture
-async def own_server() -> AsyncIterator[Embedded]:
-    """A server of this test's own, migrated, so that it may be stopped."""
-    with temporary_folder() as folder, Embedded(folder / "postgres", binaries=find_binaries(None)) as server:
-        connection = await db.connect(server.dsn(), name="postroom:test")
-        await migrate(connection)
-        await connection.close()
-        yield server
 
 
 @pytest.fixture
@@ -116,12 +105,12 @@ async def test_outcomes_that_were_on_their_way_are_sent_before_it_ends(postroom:
         await asyncio.sleep(0.001)
         return Done()
 
-    await stage_all(postroom, *(Event("test.work", {}) for _ in range(600)))
+    await stage_all(postroom, *(Event("test.work", {}) for _ in range(300)))
     async with dispatching(postroom.dsn, {"test.work": Route(handler)}):
         await eventually(has(postroom, "select count(*) > 20 from outbox.attempts"))
     assert await postroom.value("select count(*) from outbox.busy") == 0
     totals = await postroom.totals()
-    assert totals["done"] + totals["pending"] == 600
+    assert totals["done"] + totals["pending"] == 300
 
 
 async def test_a_dispatcher_that_is_stopped_before_it_began_just_ends(postroom: Postroom) -> None:
@@ -187,7 +176,7 @@ async def test_a_cancellation_that_got_lost_does_not_keep_a_dispatcher_from_a_ne
 
 @pytest.mark.usefixtures("quick_lease")
 async def test_a_dispatcher_cut_off_from_its_database_cancels_its_handlers_before_others_may_start_them(
-    own_server: Embedded,
+    own_server: Embedded, mortal: Postroom
 ) -> None:
     cancelled_at: list[float] = []
     begun = asyncio.Event()
@@ -202,19 +191,17 @@ async def test_a_dispatcher_cut_off_from_its_database_cancels_its_handlers_befor
             cancelled_at.append(time.monotonic())
         return Done()
 
-    async with db.pool(own_server.dsn(), name="postroom:test", size=4) as pool:
-        postroom = Postroom(own_server.dsn(), pool)
-        [event_id] = await stage_all(postroom, Event("test.slow", {}))
-        async with dispatching(own_server.dsn(), {"test.slow": Route(handler)}):
-            await begun.wait()
-            own_server.kill()
-            cut_off = time.monotonic()
-            await eventually(lambda: is_so(bool(cancelled_at)), within_s=10)
-            # It began to wait at most one renewal before the cut, and must be gone by the end of that lease.
-            assert cancelled_at[0] - cut_off < worker_module.LEASE_S
-            own_server.start()
-            await eventually(everything_is_over(postroom), within_s=20)
-        assert (await fate(postroom, event_id)).state == "done"
+    [event_id] = await stage_all(mortal, Event("test.slow", {}))
+    async with dispatching(mortal.dsn, {"test.slow": Route(handler)}):
+        await begun.wait()
+        own_server.kill()
+        cut_off = time.monotonic()
+        await eventually(lambda: is_so(bool(cancelled_at)), within_s=10)
+        # It began to wait at most one renewal before the cut, and must be gone by the end of that lease.
+        assert cancelled_at[0] - cut_off < worker_module.LEASE_S
+        own_server.start()
+        await eventually(everything_is_over(mortal), within_s=20)
+    assert (await fate(mortal, event_id)).state == "done"
 
 
 @pytest.mark.usefixtures("quick_lease")
@@ -254,18 +241,15 @@ async def test_another_schema_is_refused_in_words(postroom: Postroom) -> None:
     assert await postroom.value("select count(*) from outbox.workers") == 0
 
 
-async def test_a_database_that_was_never_migrated_is_refused_in_words(own_server: Embedded) -> None:
-    connection = await db.connect(own_server.dsn(), name="postroom:test")
-    await connection.execute("create database bare")
-    await connection.close()
-    dsn = own_server.dsn("bare")
+async def test_a_database_that_was_never_migrated_is_refused_in_words(postroom_server: Embedded) -> None:
+    dsn = postroom_server.dsn("postgres")
     async with services(dsn, DispatcherSettings()) as shared:
         with pytest.raises(SchemaMismatch, match="run `postroom migrate`"):
             await asyncio.wait_for(Dispatcher(dsn, shared, {}).run(Stop()), 5)
 
 
-async def test_a_database_that_is_away_at_the_start_is_waited_for(own_server: Embedded) -> None:
-    dsn = own_server.dsn()
+async def test_a_database_that_is_away_at_the_start_is_waited_for(own_server: Embedded, mortal: Postroom) -> None:
+    dsn = mortal.dsn
     own_server.kill()
     async with services(dsn, DispatcherSettings()) as shared:
         stop, ready = Stop(), asyncio.Event()
@@ -279,18 +263,16 @@ async def test_a_database_that_is_away_at_the_start_is_waited_for(own_server: Em
         await asyncio.wait_for(task, 5)
 
 
-async def test_a_dispatcher_that_waits_for_its_database_can_be_stopped(own_server: Embedded) -> None:
-    dsn = own_server.dsn()
-    own_server.kill()
-    async with services(dsn, DispatcherSettings()) as shared:
+async def test_a_dispatcher_that_waits_for_its_database_can_be_stopped() -> None:
+    async with services(UNUSED_DSN, DispatcherSettings()) as shared:
         stop = Stop()
-        task = asyncio.create_task(Dispatcher(dsn, shared, {}).run(stop))
+        task = asyncio.create_task(Dispatcher(UNUSED_DSN, shared, {}).run(stop))
         await asyncio.sleep(0.5)
         stop.ask()
         await asyncio.wait_for(task, 6)
 
 
-async def test_an_outage_that_comes_and_goes_loses_nothing(own_server: Embedded) -> None:
+async def test_an_outage_that_comes_and_goes_loses_nothing(own_server: Embedded, mortal: Postroom) -> None:
     ran: set[int] = set()
 
     async def handler(event: Claimed, ctx: Context) -> Outcome:
@@ -298,17 +280,15 @@ async def test_an_outage_that_comes_and_goes_loses_nothing(own_server: Embedded)
         await asyncio.sleep(0.01)
         return Done()
 
-    async with db.pool(own_server.dsn(), name="postroom:test", size=4) as pool:
-        postroom = Postroom(own_server.dsn(), pool)
-        ids = await stage_all(postroom, *(Event("test.work", {}, lane=f"l{n % 5}") for n in range(150)))
-        async with dispatching(own_server.dsn(), {"test.work": Route(handler)}, settings=DispatcherSettings(concurrency=4)):
-            for done in (10, 60):
-                await eventually(lambda done=done: has_done(postroom, done))  # type: ignore[misc]
-                own_server.kill()
-                own_server.start()
-            await eventually(everything_is_over(postroom), within_s=40)
-        assert ran == set(ids)
-        assert (await postroom.totals())["done"] == 150
+    ids = await stage_all(mortal, *(Event("test.work", {}, lane=f"l{n % 5}") for n in range(150)))
+    async with dispatching(mortal.dsn, {"test.work": Route(handler)}, settings=DispatcherSettings(concurrency=4)):
+        for done in (10, 60):
+            await eventually(lambda done=done: has_done(mortal, done))  # type: ignore[misc]
+            own_server.kill()
+            own_server.start()
+        await eventually(everything_is_over(mortal), within_s=40)
+    assert ran == set(ids)
+    assert (await mortal.totals())["done"] == 150
 
 
 async def has_done(postroom: Postroom, count: int) -> bool:

@@ -147,7 +147,7 @@ async def has_ended(postroom: Postroom, count: int) -> bool:
 
 
 async def test_faults_of_every_kind_leave_every_event_done_once_and_in_order(postroom: Postroom, monkeypatch: pytest.MonkeyPatch) -> None:
-    await torture(postroom, monkeypatch, seed=7, events=60, lanes_count=12, strikes=2)
+    await torture(postroom, monkeypatch, seed=7, events=40, lanes_count=10, strikes=2)
 
 
 @pytest.mark.long

@@ -21,7 +21,7 @@ from tests.gates.plans import Explained, Session, Statement, session
 from tests.gates.statements import FILES, SENDS, Batch, Send, sent, statements
 from tests.outbox.engine import Worker, worker
 
-SMALL: Final = 20_000
+SMALL: Final = 8_000
 # Rows and pages for each event of a batch: the deepest look-up has four levels, and an event costs at most a dozen of them.
 ROWS, ROWS_ALWAYS = 2 + FOLLOWERS, 20
 PAGES, PAGES_ALWAYS = 80, 250

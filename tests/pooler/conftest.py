@@ -7,11 +7,11 @@ import pytest
 
 from dispatcher import effects
 from outbox.embedded import Embedded
-from tests.crashes.conftest import evidence, own_server, own_world, world, worlds
+from tests.crashes.conftest import evidence, world, worlds
 from tests.outbox.conftest import empty_database
 from tests.pooler.pgbouncer import NoPgBouncer, PgBouncer, pgbouncer
 
-__all__ = ["empty_database", "evidence", "own_server", "own_world", "world", "worlds"]
+__all__ = ["empty_database", "evidence", "world", "worlds"]
 
 Bouncers = Callable[..., AbstractContextManager[PgBouncer]]
 

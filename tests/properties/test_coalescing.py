@@ -176,7 +176,7 @@ def prove(theatre: Theatre, *, examples: int) -> None:
 
 
 def test_a_head_covers_exactly_what_stood_behind_it_at_its_start_and_meant_the_same(theatre: Theatre) -> None:
-    prove(theatre, examples=20)
+    prove(theatre, examples=12)
 
 
 @pytest.mark.long

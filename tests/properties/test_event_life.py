@@ -41,7 +41,7 @@ def live(dsn: str, *, examples: int, steps: int) -> Ground:
 
 
 def test_i1_to_i5_and_p7_hold_in_whatever_order_things_happen(postroom_database: str) -> None:
-    happened = live(postroom_database, examples=30, steps=50).happened
+    happened = live(postroom_database, examples=15, steps=50).happened
     assert [what for what in OFTEN if not happened[what]] == [], "the examples were about something"
 
 

@@ -1,10 +1,10 @@
 """Whatever comes in: a clear answer, never a 5xx but 503, nothing secret in the log. Every route, then anything at all."""
 
-import asyncio
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import count, product
 from typing import Any
 
 import httpx
@@ -17,6 +17,7 @@ from receiver.api.operation import Operation
 from receiver.api.table import build_table
 from receiver.config import Role
 from simulators.signing import GhlSigner, sign_notion
+from tests.properties.ground import running_loop
 from tests.receiver.running import (
     AS_OPERATOR,
     AS_VIEWER,
@@ -82,6 +83,7 @@ QUERIES = [
     "above=-5",
     "&".join(f"a{n}=1" for n in range(100)),
 ]
+SIGNATURES = ["", "=", "====", "ü", "A" * 88, "A" * 100_000, "sha256=" + "G" * 64, "v1,", "v1,x v1,y " * 50, "\x01"]
 IDS = ["1", "0", "x", "%00", "%ff", "99999999999999999999", "-1", "a%2Fb", "..", "'; drop table outbox.events; --", "١"]
 
 
@@ -109,7 +111,10 @@ def paths(operation: Operation[Any, Any], value: str = "1") -> str:
 @pytest.mark.parametrize("what", BODIES)
 async def test_no_route_breaks_on_a_body(talk: Talk, logged: Callable[[], str], what: str) -> None:
     for operation in TABLE:
-        for headers in ({**AS_OPERATOR, **JSON}, {**AS_OPERATOR, "content-type": "text/plain"}):
+        if operation.method == "GET" and what not in ("NUL", "10 MB"):
+            continue  # it reads none, whatever it is
+        for content_type in ("application/json", "text/plain") if what in ("NUL", "a form") else ("application/json",):
+            headers = {**AS_OPERATOR, "content-type": content_type}
             answer = await talk.client.request(operation.method, paths(operation), headers=headers, content=BODIES[what])
             check(answer, (operation.method, operation.path, what))
     assert not any(secret in logged() for secret in SECRETS)
@@ -135,9 +140,8 @@ def notion_headers(body: bytes) -> dict[str, str]:
     return sign_notion(body, NOTION_TOKEN)
 
 
-@pytest.mark.parametrize("query", QUERIES)
-async def test_no_route_breaks_on_a_query(talk: Talk, query: str) -> None:
-    for operation in TABLE:
+async def test_no_route_breaks_on_a_query(talk: Talk) -> None:
+    for operation, query in product(TABLE, QUERIES):
         answer = await talk.client.request(operation.method, f"{paths(operation)}?{query}", headers=AS_OPERATOR)
         check(answer, (operation.method, operation.path, query))
 
@@ -152,30 +156,24 @@ async def test_an_unknown_parameter_is_named(talk: Talk) -> None:
             assert {error["field"] for error in answer.json()["errors"]} == {"colour", "limt"}
 
 
-@pytest.mark.parametrize("which", IDS)
-async def test_no_route_breaks_on_an_id(talk: Talk, which: str) -> None:
-    for operation in TABLE:
-        if "{" in operation.path:
-            answer = await talk.client.request(operation.method, paths(operation, which), headers={**AS_OPERATOR, **JSON}, content=b"{}")
-            check(answer, (operation.method, operation.path, which))
+async def test_no_route_breaks_on_an_id(talk: Talk) -> None:
+    for operation, which in product((one for one in TABLE if "{" in one.path), IDS):
+        answer = await talk.client.request(operation.method, paths(operation, which), headers={**AS_OPERATOR, **JSON}, content=b"{}")
+        check(answer, (operation.method, operation.path, which))
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"])
-async def test_another_method_is_a_405_with_what_is_allowed(talk: Talk, method: str) -> None:
+async def test_another_method_is_a_405_with_what_is_allowed(talk: Talk) -> None:
     allowed: dict[str, set[str]] = {}
     for operation in TABLE:
         allowed.setdefault(operation.path, set()).update({operation.method, *(["HEAD"] if operation.method == "GET" else [])})
     for path, methods in allowed.items():
-        if method not in methods:
+        for method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"} - methods:
             answer = await talk.client.request(method, re.sub(r"\{\w+\}", "1", path), headers=AS_OPERATOR)
-            assert answer.status_code == 405, path
-            assert set(answer.headers["allow"].split(", ")) == methods
+            assert answer.status_code == 405, (method, path)
+            assert set(answer.headers["allow"].split(", ")) == methods, (method, path)
 
 
-@pytest.mark.parametrize(
-    "signature", ["", "=", "====", "ü", "A" * 88, "A" * 100_000, "sha256=" + "G" * 64, "v1,", "v1,x v1,y " * 50, "\x01"]
-)
-async def test_no_source_breaks_on_a_signature(talk: Talk, signature: str) -> None:
+async def test_no_source_breaks_on_a_signature(talk: Talk) -> None:
     names = (
         "x-ghl-signature",
         "x-wh-signature",
@@ -185,11 +183,11 @@ async def test_no_source_breaks_on_a_signature(talk: Talk, signature: str) -> No
         "webhook-id",
         "authorization",
     )
-    headers = [(name.encode(), signature.encode("latin-1")) for name in names] + [(b"webhook-timestamp", b"1")]
-    for source in ("ghl", "ghl-workflow", "notion", "standard/shop"):
+    for signature, source in product(SIGNATURES, ("ghl", "ghl-workflow", "notion", "standard/shop")):
+        headers = [(name.encode(), signature.encode("latin-1")) for name in names] + [(b"webhook-timestamp", b"1")]
         answer = await talk.client.post(f"/api/webhooks/{source}", headers=headers, content=b"{}")
-        check(answer, source)
-        assert answer.status_code == 401
+        check(answer, (signature, source))
+        assert answer.status_code == 401, (signature, source)
 
 
 async def test_a_signature_in_upper_case_hex_counts_as_notions_own_library_has_it(talk: Talk) -> None:
@@ -250,8 +248,14 @@ JSON_VALUES = st.recursive(
 REQUEST_BODIES = st.one_of(st.binary(max_size=200), JSON_VALUES.map(lambda value: json.dumps(value).encode()))
 
 
+NUMBERS = count(1)
+
+
 async def call(app: Any, method: str, path: str, headers: list[tuple[bytes, bytes]], query: bytes, body: bytes) -> int:
-    """One request as a server hands it over: nothing between it and the app corrects it."""
+    """One request as a server hands it over: nothing between it and the app corrects it.
+
+    Each comes from an address of its own, because of one with many wrong tokens nothing else would be looked at.
+    """
     sent: list[dict[str, Any]] = []
     parts: list[dict[str, Any]] = [{"type": "http.request", "body": body, "more_body": False}, {"type": "http.disconnect"}]
 
@@ -272,7 +276,7 @@ async def call(app: Any, method: str, path: str, headers: list[tuple[bytes, byte
         "root_path": "",
         "query_string": query,
         "headers": headers,
-        "client": ("203.0.113.9", 1),
+        "client": (f"2001:db8::{next(NUMBERS):x}", 1),
         "server": ("receiver.example", 80),
     }
     await app(scope, receive, send)
@@ -282,10 +286,23 @@ async def call(app: Any, method: str, path: str, headers: list[tuple[bytes, byte
     return status
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+Ask = Callable[[str, str, list[tuple[bytes, bytes]], bytes, bytes], int]
+
+
+@pytest.fixture
+def ask(postroom_database: str) -> Iterator[Ask]:
+    """The status of a request's answer. One receiver serves all examples."""
+    with running_loop() as loop:
+        running = started(postroom_database)
+        talk = loop.run_until_complete(running.__aenter__())
+        yield lambda *request: loop.run_until_complete(call(talk.app, *request))
+        loop.run_until_complete(running.__aexit__(None, None, None))
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(method=METHODS, path=PATHS, headers=HEADERS, query=st.binary(max_size=60), body=REQUEST_BODIES, known=st.booleans())
 def test_no_request_gives_a_5xx_but_503_and_nothing_secret_is_logged(
-    postroom_database: str,
+    ask: Ask,
     logged: Callable[[], str],
     method: str,
     path: str,
@@ -294,12 +311,8 @@ def test_no_request_gives_a_5xx_but_503_and_nothing_secret_is_logged(
     body: bytes,
     known: bool,
 ) -> None:
-    async def one() -> int:
-        async with started(postroom_database) as talk:
-            shown = [*headers, *((name.encode(), value.encode()) for name, value in {**AS_OPERATOR, **JSON}.items())] if known else headers
-            return await call(talk.app, method, path, shown, query, body)
-
-    status = asyncio.run(one())
+    shown = [*headers, *((name.encode(), value.encode()) for name, value in {**AS_OPERATOR, **JSON}.items())] if known else headers
+    status = ask(method, path, shown, query, body)
     assert status < 500 or status == 503
     assert not any(secret in logged() for secret in SECRETS)
 

@@ -1,21 +1,19 @@
 """P1, P2 and P9 where something dies: `kill -9` of a receiver or of Postgres under load, then every delivery is added up."""
 
 import asyncio
-import os
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import httpx
 
-from outbox import db
-from outbox.embedded import Embedded, find_binaries, temporary_folder
-from outbox.migrate import migrate
+from outbox.embedded import Embedded
 from outbox.testing import Postroom
 from simulators.signing import GhlSigner
+from tests.crashes.child import Child, bare_environment
 from tests.crashes.patience import Patience, family, heals_in_time
 from tests.receiver.running import PATIENCE_S, ghl_delivery, started, until
 
@@ -71,72 +69,55 @@ class Load:
 
 
 @asynccontextmanager
-async def receiver_process(dsn: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, httpx.AsyncClient]]:
-    environment = {**os.environ, "DATABASE_URL": dsn, "GHL_WEBHOOK_PUBLIC_KEYS": GhlSigner.for_demo().public_key_pem}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.receiver.receiver_process", env=environment, stdout=asyncio.subprocess.PIPE
-    )
+async def receiver_process(dsn: str, folder: Path) -> AsyncIterator[tuple[Child, httpx.AsyncClient]]:
+    environment = {**bare_environment(), "DATABASE_URL": dsn, "GHL_WEBHOOK_PUBLIC_KEYS": GhlSigner.for_demo().public_key_pem}
+    child = await Child.start("receiver", name="receiver", environment=environment, log=folder / "log")
     try:
-        assert process.stdout is not None
-        port = int(await asyncio.wait_for(process.stdout.readline(), PATIENCE_S))
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S) as client:
-            yield process, client
+        await child.started()
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{child.port}", timeout=PATIENCE_S) as client:
+            yield child, client
     finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
+        await child.end()
 
 
-async def test_p1_what_a_killed_receiver_answered_is_there_and_the_rest_comes_again(postroom: Postroom) -> None:
+async def test_p1_what_a_killed_receiver_answered_is_there_and_the_rest_comes_again(postroom: Postroom, tmp_path: Path) -> None:
     load = Load()
-    async with receiver_process(postroom.dsn) as (process, client), load.on(client):
+    async with receiver_process(postroom.dsn, tmp_path) as (child, client), load.on(client):
         await until(lambda: len(load.accepted) >= 200)
-        process.kill()
-        await process.wait()
+        await child.end(signal.SIGKILL)
     assert load.accepted.keys() <= {row["key"] for row in await postroom.rows("select key from outbox.events")}
-    async with receiver_process(postroom.dsn) as (_, client):
+    async with receiver_process(postroom.dsn, tmp_path) as (_, client):
         await load.send_what_was_not_accepted(client)
     await load.assert_accepted_exactly_once(postroom)
 
 
-@asynccontextmanager
-async def own_server() -> AsyncIterator[tuple[Embedded, Postroom]]:
-    """A durable server of this test's own, so that it may be killed."""
-    with temporary_folder() as folder, Embedded(folder / "postgres", binaries=find_binaries(None)) as server:
-        connection = await db.connect(server.dsn(), name="postroom:test")
-        await migrate(connection)
-        await connection.close()
-        async with db.pool(server.dsn(), name="postroom:test", size=2) as pool:
-            yield server, Postroom(server.dsn(), pool)
-
-
-async def test_p9_postgres_killed_under_a_receiver_heals_and_each_delivery_is_accepted_once() -> None:
+async def test_p9_postgres_killed_under_a_receiver_heals_and_each_delivery_is_accepted_once(own_server: Embedded, mortal: Postroom) -> None:
     load = Load()
-    async with own_server() as (server, postroom), started(postroom) as talk:
+    async with started(mortal) as talk:
         async with load.on(talk.client):
             await until(lambda: len(load.accepted) >= 100)
-            server.kill()
+            own_server.kill()
             patience, before = Patience(family()), len(load.accepted)
-            server.start()
+            own_server.start()
             await until(lambda: len(load.accepted) >= before + 100)
             heals_in_time(time.monotonic() - patience.at, starved_s=patience.starved_s(family()))
         await load.send_what_was_not_accepted(talk.client)
-        await load.assert_accepted_exactly_once(postroom)
+        await load.assert_accepted_exactly_once(mortal)
     assert load.statuses <= {202, 429}
 
 
-async def test_a_receiver_that_is_asked_to_stop_answers_what_waits_first(postroom: Postroom) -> None:
+async def test_a_receiver_that_is_asked_to_stop_answers_what_waits_first(postroom: Postroom, tmp_path: Path) -> None:
     load = Load()
     load.deliveries["waits"] = ghl_delivery(webhook_id="waits")
-    async with receiver_process(postroom.dsn) as (process, client):
+    async with receiver_process(postroom.dsn, tmp_path) as (child, client):
         async with postroom.pool.acquire() as other, other.transaction():
             await other.execute("lock table outbox.keys in access exclusive mode")
             answering = asyncio.create_task(load.deliver(client, "waits"))
             asked = "select count(*) > 0 from pg_stat_activity where application_name = 'postroom:intake' and wait_event_type = 'Lock'"
             await until(lambda: postroom.value(asked))
-            process.send_signal(signal.SIGTERM)
+            child.send(signal.SIGTERM)
         await answering
-        await asyncio.wait_for(process.wait(), PATIENCE_S)
+        await child.wait()
     assert load.statuses == {202}
     await load.assert_accepted_exactly_once(postroom)
     assert await postroom.value("select accepted from outbox.sources where name = 'ghl'") == 1

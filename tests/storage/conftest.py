@@ -1,5 +1,6 @@
 """A server of these tests' own: it may prepare transactions, decode its log, and must freeze early."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
 
@@ -7,8 +8,7 @@ import pytest
 
 from outbox import db
 from outbox.embedded import FAST, Embedded, find_binaries, temporary_folder
-from outbox.migrate import migrate
-from outbox.testing import Postroom
+from outbox.testing import Postroom, make_template
 from tests.outbox.conftest import new_database
 
 OPTIONS = {
@@ -29,12 +29,17 @@ def strained_server() -> Iterator[Embedded]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def strained_template(strained_server: Embedded) -> str:
+    """As postroom_template, there."""
+    return asyncio.run(make_template(strained_server))
+
+
 @pytest.fixture
-async def strained(strained_server: Embedded) -> AsyncIterator[Postroom]:
+async def strained(strained_server: Embedded, strained_template: str) -> AsyncIterator[Postroom]:
     """A migrated database on it, for one test."""
-    async with new_database(strained_server) as dsn:
-        connection = await db.connect(dsn, name="postroom:migrate", timeout_s=60)
-        await migrate(connection)
-        await connection.close()
-        async with db.pool(dsn, name="postroom:test", size=4, timeout_s=30) as pool:
-            yield Postroom(dsn, pool)
+    async with (
+        new_database(strained_server, strained_template) as dsn,
+        db.pool(dsn, name="postroom:test", size=4, timeout_s=30) as pool,
+    ):
+        yield Postroom(dsn, pool)

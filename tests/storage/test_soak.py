@@ -87,8 +87,7 @@ class Soak:
 @pytest.mark.long
 async def test_a_soak_with_a_snapshot_held_and_released(soaked: Postroom) -> None:
     async with WorkerProcess(soaked.dsn) as worker:
-        assert worker.process is not None
-        soak = Soak(soaked, psutil.Process(worker.process.pid))
+        soak = Soak(soaked, psutil.Process(worker.pid))
         free = await soak.run(FREE_S)
         async with AsyncExitStack() as holding:
             await holding.enter_async_context(snapshot(soaked.dsn))
