@@ -34,7 +34,7 @@ test: install        ## everything, with the short form of crash and soak runs
 
 test-long: install   ## the crash, network, deploy, storage and soak runs, whole
 	rm -rf .evidence
-	POSTROOM_EVIDENCE=.evidence $(BIN)/pytest -n logical -m "long or evidence"
+	POSTROOM_EVIDENCE=.evidence $(BIN)/pytest -m "long or evidence"
 
 evidence: test-long  ## the same, and writes docs/evidence.md
 	$(BIN)/python -m tests.crashes.evidence .evidence docs/evidence.md

@@ -44,12 +44,10 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.add_marker("evidence")
 
 
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """One more than there are cores: now and then each of them waits for a process, a lease or a fault.
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: now and then each of them waits for a process, a lease or a fault."""
+    return (os.cpu_count() or 1) + 1
 
-    `-n logical`, for the long form, is left to xdist: as many as there are cores, since each test has many processes of its own.
-    """
-    return None if config.option.numprocesses == "logical" else (os.cpu_count() or 1) + 1
 
 
 @pytest.fixture(scope="session")

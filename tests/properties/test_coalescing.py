@@ -181,4 +181,4 @@ def test_a_head_covers_exactly_what_stood_behind_it_at_its_start_and_meant_the_s
 
 @pytest.mark.long
 def test_the_same_for_longer(theatre: Theatre) -> None:
-    prove(theatre, examples=300)
+    prove(theatre, examples=200)

@@ -47,5 +47,5 @@ def test_i1_to_i5_and_p7_hold_in_whatever_order_things_happen(postroom_database:
 
 @pytest.mark.long
 def test_i1_to_i5_and_p7_hold_for_longer(postroom_database: str) -> None:
-    happened = live(postroom_database, examples=250, steps=70).happened
+    happened = live(postroom_database, examples=180, steps=70).happened
     assert [what for what in (*OFTEN, *NOW_AND_THEN) if not happened[what]] == [], "each kind of thing happened"

@@ -164,4 +164,4 @@ def test_p5_a_lane_keeps_its_order_through_retries_burials_replays_and_take_over
 
 @pytest.mark.long
 def test_p5_the_same_for_longer(ground: Ground) -> None:
-    prove(ground, examples=60)
+    prove(ground, examples=40)
