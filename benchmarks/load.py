@@ -31,6 +31,12 @@ async def stage(connection: db.Connection, count: int, *, lanes: int = 0, lane: 
     return count / (time.perf_counter() - began)
 
 
+async def let_no_commit_wait(connection: db.Connection) -> None:
+    """For all who connect from now on: commits are told before the disk has them. To see what the disk takes, and for nothing else."""
+    name = await db.fetchval(connection, "select quote_ident(current_database())")
+    await db.fetch(connection, f"alter database {name} set synchronous_commit = off")
+
+
 async def add_old_days(connection: db.Connection, count: int) -> None:
     """The tables of so many days before today, as each day's upkeep had made them."""
     today = datetime.now(UTC).date()
