@@ -49,7 +49,6 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 1) + 1
 
 
-
 @pytest.fixture(scope="session")
 def own_server() -> Iterator[Embedded]:
     """A server of this process's own, so that it may be killed; whoever kills it starts it again.
