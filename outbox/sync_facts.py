@@ -17,6 +17,7 @@ from outbox.cadence import Cadence, InvalidCadence
 from outbox.db import Connection, Pool, Record
 from outbox.light import RED_AFTER, YELLOW_AFTER, Light, Standing, standing
 from outbox.store import google_users, runs, schedules, syncs
+from outbox.store.phorest import Kind
 from outbox.store.runs import RunState
 from outbox.timeline import iso
 
@@ -32,7 +33,16 @@ PLAIN: Final = (
 COUNTS: Final = ("total", "created", "updated", "unchanged", "skipped", "deleted", "errors")
 WORST: Final = (Light.RED, Light.YELLOW, Light.GREEN, Light.GREY)
 TIMES: Final = ("since", "until", "asked_at", "started_at", "ended_at", "held_until")
-LANES: Final = {"ghl-contacts": "ghl:contact:", "notion-clients": "notion:page:", "appointments": "appointment:"}
+LANES: Final = {  # of syncs whose records are all of one kind
+    "ghl-contacts": "ghl:contact:",
+    "notion-clients": "notion:page:",
+    "appointments": "appointment:",
+    "phorest-clients": Kind.CLIENT.lane(""),
+    "phorest-appointments": Kind.APPOINTMENT.lane(""),
+    "phorest-loyalty": Kind.LOYALTY.lane(""),
+    "phorest-staff": Kind.STAFF.lane(""),
+    "phorest-products": Kind.PRODUCT.lane(""),
+}
 
 
 @dataclass(frozen=True, slots=True)

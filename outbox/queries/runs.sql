@@ -124,8 +124,9 @@ cross join lateral (
   select * from outbox.runs where sync = $1 and type = t.type and state = 'done' and not dry_run and hours_back is null order by id desc limit 1) r
 
 -- name: today
--- read only: calls of the runs that each of these syncs was asked for today (UTC), and how many the far side said last that it has left.
-select sync, sum(calls)::int calls, (array_agg(quota_left order by id desc) filter (where quota_left is not null))[1] quota_left
+-- read only: calls of the runs that each of these syncs was asked for today (UTC), and what the far side said last: how many a day, how many are left.
+select sync, sum(calls)::int calls, (array_agg(quota order by id desc) filter (where quota is not null))[1] quota,
+       (array_agg(quota_left order by id desc) filter (where quota_left is not null))[1] quota_left
 from outbox.runs where sync = any ($1::text[]) and id >= outbox.first_id((now() at time zone 'UTC')::date) group by sync
 
 -- name: some

@@ -350,7 +350,10 @@ async def usual(connection: Connection | Pool, sync: str, types: Sequence[str]) 
 
 
 async def today(connection: Connection | Pool, names: Sequence[str]) -> dict[str, Record]:
-    """Calls of today's runs of each of these syncs, and the quota left (NULL: nobody said so); one without such runs is not there."""
+    """Calls of today's runs of each of these syncs, the day's quota and what is left of it (NULL: nobody said so).
+
+    A sync without such runs is not there.
+    """
     return {row["sync"]: row for row in await db.fetch(connection, Q["today"], list(names))}
 
 

@@ -83,6 +83,10 @@ class Visit:
         """Who asks, as outbox.operators and the audit want it."""
         return Actor(self.who.name, "console")
 
+    def address(self, door: str) -> str:
+        """What a sender of webhooks is given."""
+        return f"{self.base_url}/api/webhooks/{door}"
+
     @property
     def may_act(self) -> bool:
         """Whether who asks is an operator."""

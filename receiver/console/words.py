@@ -7,11 +7,14 @@ import json
 import shlex
 from collections.abc import Mapping
 from datetime import datetime, tzinfo
+from functools import lru_cache
+
+from cron_descriptor import ExpressionDescriptor, Options
+from cron_descriptor.Exception import FormatError
 
 NONE = "–"
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _DAY_S = 86_400
-_DAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 
 
 def count(number: int | None) -> str:
@@ -75,18 +78,19 @@ def rate(per_s: float) -> str:
     return f"{per_s:,.0f}/s" if per_s >= 1 else f"{per_s * 60:,.0f}/min"
 
 
+@lru_cache(maxsize=256)
 def cron(rule: str) -> str | None:
-    """hourly at :05, every 2 h at :02, daily at 02:00, Sundays at 03:25; None: such an expression says it best itself."""
-    minute, *rest = rule.split()
-    if len(rest) != 4 or not minute.isdigit() or rest[1:3] != ["*", "*"]:
+    """At 02:00; every 2 hours, between 09:00 and 18:59, Monday through Friday. None: the expression says it best itself."""
+    _, _, day, _, weekday = rule.split()
+    if "*" not in (day, weekday) and (day[0] == "*" or weekday[0] == "*"):
+        return None  # both have to fit then, by Debian's rules; the describer says "or"
+    options = Options()
+    options.locale_code, options.use_24hour_time_format = "en_US", True
+    try:
+        said: str = ExpressionDescriptor(rule, options).get_description()
+    except (FormatError, ValueError, LookupError):
         return None
-    at, hour, day = f":{int(minute):02d}", rest[0], rest[3]
-    if hour.isdigit() and (day == "*" or (day.isdigit() and int(day) <= 7)):
-        return f"{'daily' if day == '*' else _DAYS[int(day) % 7] + 's'} at {int(hour):02d}{at}"
-    if day != "*":
-        return None
-    every, _, hours = hour.partition("/")
-    return f"hourly at {at}" if hour == "*" else f"every {int(hours)} h at {at}" if every == "*" and hours.isdigit() else None
+    return said[0].lower() + said[1:]
 
 
 def plural(number: int, one: str, more: str | None = None) -> str:

@@ -25,6 +25,7 @@ async def test_audits_and_their_gaps_are_shown_with_their_repairs(postroom: Post
     assert "a person decides" in shown
     assert "c<1>" in shown
     assert "c<1>" not in html
+    assert 'href="/console/lanes/one?lane=phorest%3Aclient%3Ac2"' in html
     assert 'href="/console/audits"' in syncs
     assert unknown.status_code == 404
 

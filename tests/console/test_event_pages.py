@@ -202,6 +202,23 @@ async def test_the_why_page_leads_to_what_lies_around_the_event(postroom: Postro
     assert "Others that failed the same way" in other
 
 
+async def test_what_phorest_has_is_named_by_its_id_and_opened_at_ghl_where_its_contact_is_known(postroom: Postroom) -> None:
+    await postroom.pool.execute("insert into crm.links (kind, ours, theirs, destination) values ('phorest-client', 'p1', 'c1', 'ghl')")
+    (event_id,) = await put(postroom, "phorest:client:p1")
+    async with looking(postroom) as visitor:
+        unknown = await visitor.page("/console/lanes/one?lane=phorest%3Aclient%3Ap1")
+        await postroom.pool.execute(
+            "insert into crm.contacts (ghl_contact_id, location_id, changed_at, content_hash) values ('c1', 'loc_1', now(), '')"
+        )
+        lane = (await visitor.get("/console/lanes/one?lane=phorest%3Aclient%3Ap1")).text
+        event = (await visitor.get(f"/console/events/{event_id}")).text
+    assert "contact c1 Copy the id c1 its location is not known here Phorest’s client p1 Copy the id p1" in unknown
+    for page in (lane, event):
+        assert 'href="https://app.gohighlevel.com/v2/location/loc_1/contacts/detail/c1"' in page
+        assert 'data-copy="p1"' in page
+        assert "/console/lanes/one?lane=ghl%3Acontact%3Ac1" in page
+
+
 async def test_a_group_is_planned_started_and_stopped(postroom: Postroom, drain: Drain) -> None:
     await stage_all(postroom, *(Event("test.phone", {"n": n, "kind": "x"}, lane=f"lane-{n}") for n in range(3)))
     await drain(DYING)

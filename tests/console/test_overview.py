@@ -16,9 +16,12 @@ from tests.outbox.engine import put, worker
 
 async def test_an_empty_installation_says_how_to_get_a_first_event(postroom: Postroom) -> None:
     async with looking(postroom) as visitor:
-        page = await visitor.page("/console/")
+        page, html = await visitor.page("/console/"), (await visitor.get("/console/")).text
+        address = f"{visitor.talk.client.base_url}/api/webhooks/ghl"
+        assert f'data-copy="{address}"' in (await visitor.get("/console/connections")).text
     assert "To a first event" in page
-    assert "/api/webhooks/ghl" in page
+    assert f"ghl: {address} Copy" in page
+    assert f'data-copy="{address}"' in html
     assert "No dispatcher is at work" in page
 
 

@@ -2,7 +2,7 @@
 
 from outbox import db
 from outbox.cadence import Every
-from outbox.store import links, runs, schedules, syncs
+from outbox.store import budgets, links, runs, schedules, syncs
 from outbox.store.runs import Category, Entry, What
 from outbox.store.schedules import CatchUp
 from outbox.testing import Postroom
@@ -43,7 +43,7 @@ async def test_a_run_is_asked_for_once_seen_and_cancelled(postroom: Postroom) ->
     assert await postroom.value("select hours_back from outbox.runs") == 24
 
 
-async def test_the_list_shows_the_last_runs_and_the_calls_of_today(postroom: Postroom) -> None:
+async def test_the_list_shows_the_last_runs_and_the_share_of_the_days_quota_and_a_syncs_page_each_count_apart(postroom: Postroom) -> None:
     await known(postroom)
     async with operating(postroom) as visitor:
         for _ in range(3):
@@ -52,6 +52,8 @@ async def test_the_list_shows_the_last_runs_and_the_calls_of_today(postroom: Pos
         end = "update outbox.runs set state = $2, ended_at = now(), calls = $3, quota_left = $4, worked_ms = 10 where id = $1"
         await postroom.pool.execute(end, oldest, "done", 40, None)
         await postroom.pool.execute(end, second, "failed", 2, 199_000)
+        counted = "created = 3, errors = 2, errors_by = '{\"api\": 2}', quota = 200000"
+        await postroom.pool.execute(f"update outbox.runs set {counted} where id = $1", second)
         full = await visitor.page("/console/syncs/ghl-contacts")
         await postroom.pool.execute("update outbox.runs set calls = 1 where id = $1", newest)
         how_far = "phase = 'contacts', progress = 1140, expected = 4100, pages = 12, pace = 96, moved_at = now() - interval '2 s'"
@@ -61,11 +63,16 @@ async def test_the_list_shows_the_last_runs_and_the_calls_of_today(postroom: Pos
         stalled = await visitor.page(f"/console/syncs/ghl-contacts/runs/{newest}")
         listed = (await visitor.get("/console/syncs")).text
         one = await visitor.page("/console/syncs/ghl-contacts")
+        await budgets.learn(postroom.pool, "ghl:loc_1", pause_s=0.0, daily_left=150_000)
+        later = await visitor.page("/console/syncs")
     assert 'aria-label="The last 3 runs: 1 done, 1 failed, 1 running; the newest running"' in listed
     assert "expects 40 calls, and 10 ms: so much the last full run took" in full
     assert "1,140 of 4,100 · contacts · 96/s · 29 s left · page 12 · 0 errors so far" in running
     assert "1,140 of 4,100 · contacts · – · – left · page 12" in stalled
-    assert "43 calls today , 199,000 left" in words(listed)
+    assert "0.0 % of 200,000 43 calls today, 199,000 left" in words(listed)
+    assert "0.0 % of 200,000 43 calls today, 150,000 left" in later
+    assert "5 records 3 created 0 updated 0 unchanged 0 skipped 0 deleted 2 errors 2 calls 0.0 % of the day’s" in one
+    assert "failed · 2 api" in one
     assert "The last 2 runs worked 10 ms in the middle, 10 ms at most; 1 had errors" in one
 
 
@@ -92,6 +99,19 @@ async def test_errors_are_shown_by_category_with_examples_that_lead_to_the_recor
     assert [(one["category"], one["count"], len(one["examples"])) for one in told["errors"]] == [("validation", 7, 3), ("api", 2, 1)]
     assert told["errors"][0]["examples"][0]["lane"] == "ghl:contact:c0"
     assert (told["run"]["rate"], told["run"]["left_s"]) == (None, None)
+
+
+async def test_a_record_of_google_is_named_by_its_id_and_one_of_phorest_leads_to_its_lane(postroom: Postroom) -> None:
+    async with operating(postroom) as visitor:
+        for name, record in (("google-contacts:ada", "people/c1"), ("phorest-clients", "p1"), ("phorest-bookings", "b1")):
+            await syncs.register(postroom.pool, name, destination=None, types=["full"], off=None)
+            await visitor.act(f"/console/syncs/{name}/run", type="full")
+            run = await postroom.value("select id from outbox.runs where sync = $1", name)
+            async with db.transaction(postroom.pool) as connection:
+                await runs.log(connection, run, [Entry(record, What.CREATED)])
+            page = (await visitor.get(f"/console/syncs/{name}/runs/{run}")).text
+            assert (f'data-copy="{record}"' in page) is (name != "phorest-clients")
+            assert ("/console/lanes/one?lane=phorest%3Aclient%3Ap1" in page) is (name == "phorest-clients")
 
 
 async def test_the_page_of_a_sync_says_why_its_light_has_its_colour(postroom: Postroom) -> None:

@@ -4,7 +4,10 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from outbox.cadence import Cron
 from receiver.console import words
 from receiver.console.asked import Query
 
@@ -78,15 +81,39 @@ def test_counts_rates_and_long_keys() -> None:
 @pytest.mark.parametrize(
     ("rule", "said"),
     [
-        ("5 * * * *", "hourly at :05"),
-        ("2 */2 * * *", "every 2 h at :02"),
-        ("0 2 * * *", "daily at 02:00"),
-        ("25 3 * * 0", "Sundays at 03:25"),
-        ("0 9-18/2 * * 1-5", None),
-        ("5-59/10 * * * *", None),
-        ("0 2 1 * *", None),
-        ("* * * * *", None),
+        ("5 * * * *", "at 5 minutes past the hour"),
+        ("2 */2 * * *", "at 2 minutes past the hour, every 2 hours"),
+        ("0 2 * * *", "at 02:00"),
+        ("25 3 * * 0", "at 03:25, only on Sunday"),
+        ("0 9-18/2 * * 1-5", "every 2 hours, between 09:00 and 18:59, Monday through Friday"),
+        ("5-59/10 * * * *", "every 10 minutes, minutes 5 through 59 past the hour"),
+        ("0 0 1 * 1", "at 00:00, on day 1 of the month, or on Monday"),
+        ("0 0 */2 * 1", None),
+        ("0 0 1 * */2", None),
     ],
 )
-def test_a_plain_cron_expression_is_said_in_words(rule: str, said: str | None) -> None:
+def test_a_cron_expression_is_said_in_words(rule: str, said: str | None) -> None:
     assert words.cron(rule) == said
+
+
+def part(low: int, high: int) -> st.SearchStrategy[str]:
+    """A field of a cron expression."""
+    number = st.integers(low, high)
+    span = st.tuples(number, number).map(lambda two: f"{min(two)}-{max(two)}")
+    step = st.tuples(st.one_of(st.just("*"), span), st.integers(1, high)).map(lambda two: f"{two[0]}/{two[1]}")
+    return st.one_of(
+        st.just("*"), number.map(str), span, step, st.lists(st.one_of(number.map(str), span), min_size=1, max_size=3).map(",".join)
+    )
+
+
+@given(st.tuples(part(0, 59), part(0, 23), part(1, 28), part(1, 12), part(0, 7)).map(" ".join))
+def test_every_schedule_that_can_be_is_said_or_shown_as_it_is(rule: str) -> None:
+    Cron(rule)
+    said = words.cron(rule)
+    assert said is None or len(said) > len("at 02:0")
+
+
+@pytest.mark.parametrize("rule", ["0 2 L * *", "0 2 LW * *", "0 9 * * MON-FRI", "0 9 * JAN,JUL fri#2", "0 8 * * 5L", "59 23 31 12 *"])
+def test_schedules_by_names_and_last_days_are_said_too(rule: str) -> None:
+    Cron(rule)
+    assert words.cron(rule)

@@ -41,6 +41,39 @@ async def test_an_address_leads_to_the_appointments_of_its_contact_too(postroom:
     assert [name for name, _ in await lanes_of(postroom, "g1")] == [f"appointment:{appointment}", "ghl:appointment:g1"]
 
 
+@pytest.fixture
+async def salon(postroom: Postroom, contact: int) -> str:
+    """That contact, and its appointment, as Phorest has them. The appointment's id here."""
+    await postroom.pool.execute(
+        """insert into crm.phorest_records (kind, id, client_id, original, content_hash)
+           values ('client', 'p1', null, '{}', ''), ('appointment', 'v1', 'p1', '{}', ''), ('booking', 'b1', 'p1', '{}', '')"""
+    )
+    await postroom.pool.execute(
+        """insert into crm.links (kind, ours, theirs, destination) values
+           ('phorest-client', 'p1', 'c1', 'ghl'), ('phorest-appointment', 'v1', 'g1', 'ghl'), ('phorest-booking', 'b1', 'n1', 'ghl')"""
+    )
+    return str(await postroom.value("select id::text from crm.appointments"))
+
+
+async def test_what_phorest_calls_something_leads_to_its_lanes(postroom: Postroom, salon: str) -> None:
+    assert [name for name, _ in await lanes_of(postroom, "p1")] == ["ghl:contact:c1", "phorest:client:p1"]
+    assert [name for name, _ in await lanes_of(postroom, "b1")] == ["phorest:booking:b1"]
+
+
+async def test_a_record_of_phorest_and_what_it_is_at_ghl_lead_to_each_other(postroom: Postroom, salon: str) -> None:
+    there = {
+        "phorest:client:p1": ["ghl:contact:c1"],
+        "phorest:appointment:v1": [f"appointment:{salon}", "ghl:appointment:g1"],
+        "phorest:booking:b1": [],
+        "contact:c1": ["ghl:contact:c1", "phorest:client:p1"],
+        "ghl:appointment:g1": [f"appointment:{salon}", "phorest:appointment:v1"],
+    }
+    for lane, others in there.items():
+        thing = await find.thing(postroom.pool, lane, contact_id=None)
+        assert thing is not None
+        assert (thing["contact_id"], thing["others"]) == ("c1", others), lane
+
+
 async def test_a_number_and_a_key_lead_to_their_event(postroom: Postroom) -> None:
     event_id = await postroom.value("select outbox.stage('a', '{}', key => 'delivery-1')")
     for text in (str(event_id), f"#{event_id}", "delivery-1"):

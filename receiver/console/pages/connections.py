@@ -108,9 +108,7 @@ async def _doors(visit: Visit) -> list[Door]:
         light = "off" if not described.configured else "green" if at is not None else "yellow"
         keys = judged(described.keys, known, now=visit.now)
         reasons = tuple(counted.most_common())
-        listed.append(
-            Door(f"{visit.base_url}/api/webhooks/{path}", described, light, accepted, duplicates, counted.total(), at, keys, reasons)
-        )
+        listed.append(Door(visit.address(path), described, light, accepted, duplicates, counted.total(), at, keys, reasons))
     return listed
 
 

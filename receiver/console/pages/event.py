@@ -5,20 +5,18 @@ from collections.abc import Mapping
 from datetime import datetime
 from difflib import get_close_matches
 from typing import Any
-from urllib.parse import quote
 
 from outbox import operators
-from outbox.db import Record
 from outbox.store import alerts, destinations, events, find, routes
 from outbox.store.runs import LANE as SYNC_LANE
 from outbox.timeline import Entry, story
 from receiver.console import timeline, tree
+from receiver.console.far_side import far_side
 from receiver.console.page import Act, Done, Form, Look, Page, Pages, Visit, no_such
 from receiver.console.pages import events as listed
 from receiver.console.words import plural
 
 PATH = listed.PATH
-GHL_APP = "https://app.gohighlevel.com/v2/location"
 LARGEST_ID = 2**53 - 1
 WELL = "ok"
 
@@ -51,10 +49,7 @@ async def _around(visit: Visit, told: Entry, payload: bytes) -> Mapping[str, Any
         "no_route": None if route else _no_route(told["kind"], list(await routes.every(visit.pool))),
         "standing": (await destinations.some(visit.pool, [destination])).get(destination) if destination else None,
         "alerts": await _alerts(visit, told, destination),
-        "contact": thing and thing["contact_id"],
-        "in_ghl": None if thing is None else in_ghl(thing),
-        "page": thing["page_url"] if thing is not None and (thing["page_url"] or "").startswith("https://") else None,
-        "others": [] if thing is None else thing["others"],
+        "about": None if lane is None else far_side(lane, thing),
     }
 
 
@@ -65,12 +60,6 @@ def _contact(payload: bytes) -> str | None:
     except (ValueError, RecursionError, LookupError, TypeError):
         return None
     return said if isinstance(said, str) and 0 < len(said) <= 100 else None
-
-
-def in_ghl(thing: Record | Mapping[str, Any]) -> str | None:
-    """GHL's own page of a contact; None: its location is not known here."""
-    contact, location = thing["contact_id"], thing["location_id"]
-    return f"{GHL_APP}/{quote(location, safe='')}/contacts/detail/{quote(contact, safe='')}" if contact and location else None
 
 
 def _no_route(kind: str, known: list[str]) -> str:

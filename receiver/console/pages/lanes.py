@@ -10,8 +10,8 @@ from outbox import operators
 from outbox.db import Record
 from outbox.store import acts, destinations, events, find, lanes, routes, search
 from outbox.store.search import Found, Wanted
+from receiver.console.far_side import far_side
 from receiver.console.page import Act, Done, Form, Page, Pages, Visit, no_such
-from receiver.console.pages.event import in_ghl
 
 PATH = "/console/lanes"
 MOST_LANES = 50  # a page; what holds each is looked up
@@ -102,7 +102,7 @@ async def read_one(visit: Visit) -> Mapping[str, Any]:
     return {
         "lane": lane,
         "about": about,
-        "in_ghl": in_ghl(about.value) if about.value is not None else None,
+        "side": far_side(lane, about.value),
         "found": found,
         "rows": page.rows,
         "head": None if head is None else await events.one(visit.pool, head),

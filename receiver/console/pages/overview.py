@@ -126,7 +126,7 @@ async def read(visit: Visit) -> Mapping[str, Any]:
         "users": syncs.value and syncs.value.users,
         "is_empty": ever.value is False,
         "verdict": verdict(len(listed), counts.value if needs.problem is None else None, oldest.value, now=visit.now),
-        "addresses": [f"/api/webhooks/{door}" for door in sorted(visit.desk.webhooks.doors)],
+        "addresses": {door: visit.address(door) for door in sorted(visit.desk.webhooks.doors)},
     }
 
 

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
-from outbox import db, sync_facts
-from outbox.db import Record
+from outbox import db, sync_facts, ways
+from outbox.db import Pool, Record
 from outbox.errors import NotNow
-from outbox.store import runs, syncs
+from outbox.store import budgets, runs, syncs
 from outbox.store.runs import (
     MOST_DELETIONS,
     MOST_HOURS_BACK,
@@ -21,6 +22,7 @@ from outbox.store.runs import (
     WrongRange,
 )
 from outbox.timeline import iso
+from outbox.ways import Pace
 from receiver.console import charts
 from receiver.console.charts import RunChart
 from receiver.console.page import Act, Done, Form, Page, Pages, Refused, Undo, Visit, no_such
@@ -34,16 +36,40 @@ SHAPES = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Calls that a sync's runs of today (UTC) made. `quota`: so many are allowed a day, `left` of them; None: the far side does not say."""
+
+    calls: int
+    quota: int | None
+    left: int | None
+
+
 async def read(visit: Visit) -> Mapping[str, Any]:
     """All syncs, the worst light first; those of single users in one row."""
     found = await visit.panel("the syncs", sync_facts.every(visit.pool))
     worst_first = sorted(found.value.syncs if found.value else [], key=lambda one: WORST.index(one["light"]))
     names = [one["name"] for one in worst_first]
     last = await visit.panel("their last runs", runs.last(visit.pool, names, limit=MARKS))
-    today = await visit.panel("their calls of today", runs.today(visit.pool, names))
+    spent = await visit.panel("their calls of today", _spent(visit.pool, {one["name"]: one["destination"] for one in worst_first}))
     users = found.value and found.value.users
-    shown = {"found": found, "worst_first": worst_first, "users": users, "last": last, "today": today}
+    shown = {"found": found, "worst_first": worst_first, "users": users, "last": last, "spent": spent}
     return {**shown, "lights": LIGHTS, "shapes": SHAPES}
+
+
+async def _spent(pool: Pool, destinations: Mapping[str, str | None]) -> dict[str, Spent]:
+    """Of each of these syncs. What the far side said to whoever called it last is newer than what it said to a run."""
+    today, buckets = await runs.today(pool, list(destinations)), await budgets.every(pool)
+    others = {name for name in destinations.values() if name}
+    paces = {name: ways.pace_of(name, buckets, others=others) for name in others}
+    return {sync: _share(today.get(sync), paces.get(destination or "")) for sync, destination in destinations.items()}
+
+
+def _share(run: Record | None, pace: Pace | None) -> Spent:
+    calls, quota, left = (run["calls"], run["quota"], run["quota_left"]) if run is not None else (0, None, None)
+    if pace is None or pace.day_left is None:
+        return Spent(calls, quota, left)
+    return Spent(calls, quota or pace.day_used + pace.day_left, pace.day_left)
 
 
 async def one(visit: Visit) -> Mapping[str, Any]:
@@ -68,6 +94,7 @@ async def one(visit: Visit) -> Mapping[str, Any]:
         "chart": None if before else _chart(history.value or []),
         "lights": LIGHTS,
         "shapes": SHAPES,
+        "sync_counts": sync_facts.COUNTS,
         "most_hours": MOST_HOURS_BACK,
         "troubled": troubled,
         "errors": troubled and await visit.panel("the errors", sync_facts.errors(visit.pool, troubled)),
