@@ -5,8 +5,8 @@ begin ─▶ claim, handle, settle … ─▶ stop asked: no more claims, grace,
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, Final
 
 from dispatcher.alarms import Alarms
 from dispatcher.context import Services
@@ -33,6 +33,7 @@ from outbox.migrate import check
 from outbox.store import lanes, routes, wanted, workers
 
 log = get_logger(__name__)
+HOUSE_AFTER_S: Final = 1.0  # what begins has events to claim; its housekeeping can wait for so long
 
 
 class Stop:
@@ -119,11 +120,11 @@ class Dispatcher:
                     tasks.create_task(destinations.watch(), name="destinations"),
                     tasks.create_task(settler.run(), name="settler"),
                     tasks.create_task(tally.run(), name="tally"),
-                    tasks.create_task(Alarms(self._services.pool).run(), name="alarms"),
+                    tasks.create_task(_later(Alarms(self._services.pool).run), name="alarms"),
                     tasks.create_task(loop.sweep(), name="deadlines"),
                     tasks.create_task(loop.look_far(), name="far looks"),
                     tasks.create_task(listener.run(lambda up: setattr(loop, "listening", up)), name="listener"),
-                    tasks.create_task(Upkeep(upkeep_line, keep_days=self._keep_days, kinds=self._routes).run(), name="upkeep"),
+                    tasks.create_task(_later(Upkeep(upkeep_line, keep_days=self._keep_days, kinds=self._routes).run), name="upkeep"),
                     tasks.create_task(schedule.run(), name="schedule"),
                     tasks.create_task(Plans(self._services.pool).run(), name="plans"),
                 ]
@@ -158,6 +159,11 @@ class Dispatcher:
                 await tally.tell()
         except (DatabaseUnavailable, TimeoutError) as problem:
             log.warning("a dispatcher could not say goodbye; others take over when its lease ends", worker=worker, problem=problem)
+
+
+async def _later(work: Callable[[], Awaitable[None]]) -> None:
+    await asyncio.sleep(HOUSE_AFTER_S)
+    await work()
 
 
 async def _first(*waits: Coroutine[Any, Any, object]) -> None:
