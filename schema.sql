@@ -141,7 +141,8 @@ create table outbox.workers (
   until      timestamptz not null,                -- the lease; covers every event the worker holds
   ended_at   timestamptz,
   version    text,                                -- of its code; NULL: it began before it said so
-  renewed_at timestamptz not null default now()   -- its last sign of life
+  renewed_at timestamptz not null default now(),  -- its last sign of life
+  keep_days  int                                  -- how old days are when its upkeep drops them; NULL: it began before it said so
 );
 
 -- Makes the partitions of today and the next `ahead` days, and moves the ids on when the day has changed.
@@ -368,6 +369,33 @@ language sql stable set enable_seqscan = off as $$
   where e.id = any (ids)
 $$;
 
+-- Which of many events are settled, as outbox.states() judges, with their last attempt. The undone ones are told by their keys; the attempts of
+-- the others are read in one pass for each stretch of ids, where states() looks once for each event.
+create function outbox.settled(ids bigint[]) returns table (event_id bigint, lane bigint, attempt int, outcome "char")
+language sql stable set enable_seqscan = off as $$
+  with rest as materialized (
+    select e.id, e.lane from (
+      select e.id, outbox.lane_of(e.lane, e.id) lane from unnest(ids) i(id) cross join lateral (
+        select e.id, e.lane from outbox.events e where e.id = i.id offset 0) e) e
+    left join lateral (select d.event_id from outbox.dead d where d.event_id = e.id limit 1) d on true
+    left join lateral (select b.event_id from outbox.busy b where b.lane = e.lane and b.event_id = e.id limit 1) b on true
+    left join lateral (
+      select p.event_id from outbox.pending p where p.urgency in (0, 1) and p.lane = e.lane and p.event_id = e.id limit 1) p on true
+    left join lateral (select y.event_id from outbox.delayed y where y.event_id = e.id limit 1) y on true
+    where coalesce(d.event_id, b.event_id, p.event_id, y.event_id) is null),
+  stretches as materialized (                      -- to read what lies between costs less than to look again
+    select min(id) low, max(id) high from (
+      select id, count(*) filter (where gap > 5000) over (order by id) stretch from (
+        select id, id - lag(id) over (order by id) gap from rest) g) s group by stretch),
+  last as materialized (                           -- by attempt, not by time: workers' clocks may differ
+    select distinct on (a.event_id) a.event_id, a.attempt, a.outcome from stretches s cross join lateral (
+      select a.event_id, a.attempt, a.outcome from outbox.attempts a
+      where a.event_id >= s.low and a.event_id <= s.high and (a.event_id in (select id from rest)) is true offset 0) a
+    order by a.event_id, a.attempt desc, a.outcome in ('d', 's') desc)
+  select l.event_id, outbox.lane_of(e.lane, e.id), l.attempt, l.outcome from last l   -- by key: of two such lists a join may compare all with all
+  cross join lateral (select e.id, e.lane from outbox.events e where e.id = l.event_id offset 0) e where l.outcome in ('d', 's')
+$$;
+
 -- The newest `most` ids of a lane's events below `before` and not below `lowest`, newest first, day by day: for people who look.
 create function outbox.in_lane(lane text, before bigint, lowest bigint, most int) returns setof bigint
 language plpgsql stable set enable_seqscan = off as $$
@@ -483,7 +511,7 @@ create index plans_under_way on outbox.plans (id) where state in ('running', 'st
 -- Of a replay: x dead, a was not settled.
 create table outbox.plan_events (
   plan_id     bigint   not null references outbox.plans on delete cascade,
-  turn        int      not null,                  -- oldest first, one of each lane first
+  turn        int      not null,                  -- oldest first, one of each lane first; of a replay so within each 5,000
   event_id    bigint   not null,
   attempt     int,                                -- when it was planned: with another it is another death; NULL: it was no dead letter
   fingerprint text,                               -- likewise
@@ -613,6 +641,7 @@ create table outbox.syncs (                       -- what is pulled or compared 
   succeeded_run bigint,                           -- its newest run that ended well and was no rehearsal; NULL: there was none
   succeeded_at  timestamptz,
   expected_since timestamptz not null default now(),   -- since when it is due as it is: it was resumed, switched on, or its schedule was changed
+  overlap_s   int,                                -- so far behind the watermark an incremental run begins to look; NULL: at it
   check ((paused_at is null) = (paused_by is null)),
   check ((succeeded_run is null) = (succeeded_at is null))
 );

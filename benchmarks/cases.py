@@ -14,6 +14,7 @@ from benchmarks.drain import drain
 from benchmarks.graphile import Absent, graphile, installed
 from benchmarks.ingest import ingest
 from benchmarks.latency import latency
+from benchmarks.replay import replay
 from benchmarks.server import database
 from benchmarks.yardstick import commits_per_s
 from outbox import db
@@ -199,12 +200,29 @@ async def real_handlers(bench: Bench) -> None:
         bench.tell(f"calls of {sizes.call_ms} ms, {'by the gate' if gated else 'by slots'}: {told}")
 
 
+async def replays(bench: Bench) -> None:
+    """100,000 settled events by a plan of a replay, to its end, beside live ones."""
+    found = await replay(bench.running, events=bench.sizes.replayed, lanes=bench.sizes.replayed // 10)
+    waited = [found.fresh_ms[int(len(found.fresh_ms) * share)] for share in (0.5, 0.99)]
+    bench.results |= {
+        "replay_plan_s": round(found.made_s, 1),
+        "replay_sent_s": round(found.sent_s, 1),
+        "replay_s": round(found.over_s, 1),
+        "replay_per_s": round(bench.sizes.replayed / found.over_s),
+        "replay_fresh_p50_ms": round(waited[0], 1),
+        "replay_fresh_p99_ms": round(waited[1], 1),
+    }
+    told = f"planned in {found.made_s:.1f} s, all sent after {found.sent_s:.1f} s, over after {found.over_s:.1f} s"
+    bench.tell(f"{bench.sizes.replayed:,} replayed: {told}; live ones waited {waited[0]:.1f} ms, p99 {waited[1]:.1f} ms")
+
+
 CASES: Final[Mapping[str, Case]] = {
     "ingest": ingest_both,
     "latency": wake_up,
     "calls": real_handlers,
     "hot": hot_lane,
     "days": old_days,
+    "replay": replays,
     "drain": plain,
     "two": two_processes,
     "peers": peers,

@@ -18,7 +18,7 @@ import psutil
 import uvloop
 from pydantic import SecretStr
 
-from benchmarks.load import KIND
+from benchmarks.load import FRESH, KIND
 from benchmarks.tally import Cell
 from dispatcher.clients.ghl_errors import classify_ghl
 from dispatcher.clients.http import Http, Unlimited
@@ -116,7 +116,8 @@ async def main(dsn: str, options: Options) -> None:
         if options.far_side is not None:
             http = Http(DESTINATION, options.far_side, token=SecretStr("demo"), classify=classify_ghl, budget=Unlimited())
             handler = calling(seen, cell, await stack.enter_async_context(http))
-        routes = {KIND: Route(handler, destination=DESTINATION if options.destination_slots else None)}
+        route = Route(handler, destination=DESTINATION if options.destination_slots else None)
+        routes = {KIND: route, FRESH: route}
         reader = asyncio.StreamReader()
         await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
         print("loaded", flush=True)

@@ -13,6 +13,7 @@ from outbox.store.events import Arrival
 
 PAYLOAD: Final = json.dumps({"n": 12345, "text": "y" * 594}).encode()
 KIND: Final = "bench.noop"
+FRESH: Final = "bench.fresh"  # of what is staged beside a measurement
 BATCH: Final = 1000
 
 

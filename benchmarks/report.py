@@ -88,6 +88,10 @@ ROWS: Final = (
     Row("1,000 calls of 200 ms, 50 at once by slots, seconds (at best 4.0)", "calls_s", 4.5, at_most=True, show=".2f"),
     Row("CPU of the dispatcher for each of these, ms", "calls_cpu_ms_per_event", show=".2f"),
     Row("1,000 calls of 200 ms, 50 at once by their destination's gate, seconds", "calls_gated_s", show=".2f"),
+    Row("a replay by a plan, no-op handler, one process: events/s to its end", "replay_per_s"),
+    Row("the same, seconds", "replay_s", show=".1f"),
+    Row("live events beside it, staged → handler starts, p50, ms", "replay_fresh_p50_ms", show=".1f"),
+    Row("the same, p99, ms", "replay_fresh_p99_ms", show=".1f"),
     Row("memory of a dispatcher over a large backlog, at most, MB", "rss_mb", 150, at_most=True),
     Row("its growth from the first tenth to the end, MB", "rss_growth_mb", 10, at_most=True, show=".1f"),
 )

@@ -23,6 +23,7 @@ class Sizes:
     hot_alone: int
     latency_windows: int
     latency_window_s: float
+    replayed: int
     calls: int = 1_000
     calls_at_once: int = 50
     call_ms: int = 200
@@ -45,6 +46,7 @@ FULL = Sizes(
     hot_alone=10_000,
     latency_windows=9,
     latency_window_s=5,
+    replayed=100_000,
 )
 SHORT = Sizes(
     is_short=True,
@@ -63,4 +65,5 @@ SHORT = Sizes(
     hot_alone=2_000,
     latency_windows=3,
     latency_window_s=2,
+    replayed=10_000,
 )

@@ -53,7 +53,7 @@ class Schedule:
         for sync in (one for one in self._table.values() if not one.is_per_account):
             async with db.transaction(self._pool) as connection:
                 off = sync.off(self._services)
-                await syncs.register(connection, sync.name, destination=sync.destination, types=sync.types, off=off)
+                await syncs.register(connection, sync.name, destination=sync.destination, types=sync.types, off=off, overlap=sync.overlap)
                 for type_, default in sync.schedules.items():
                     await schedules.put(connection, sync.name, type_, default.cadence, catch_up=default.catch_up, now=now)
                 if sync.enrol is not None:

@@ -84,7 +84,7 @@ class Dispatcher:
         try:
             await check(await lease_line.get())
             await wanted.want(await lease_line.get(), self._routes)
-            lease = await Lease.begin(lease_line, name=settings.worker_name)
+            lease = await Lease.begin(lease_line, name=settings.worker_name, keep_days=self._keep_days)
             await routes.tell(await lease_line.get(), told(self._routes, self._services.lacks))
             backoff.reset()
             await self._work(stop, ready, lease, lease_line)

@@ -68,11 +68,11 @@ class Lease:
         self.is_stopping = False  # told to stop: what can be handed back soon, should be
 
     @classmethod
-    async def begin(cls, line: Line, *, name: str) -> "Lease":
-        """Registers a new incarnation. Raises DatabaseUnavailable."""
+    async def begin(cls, line: Line, *, name: str, keep_days: int | None = None) -> "Lease":
+        """Registers a new incarnation, whose upkeep keeps days so long (None: it does none). Raises DatabaseUnavailable."""
         sent = time.monotonic()
         connection = await line.get()
-        worker = await workers.begin(connection, name, lease_s=LEASE_S, version=_version())
+        worker = await workers.begin(connection, name, lease_s=LEASE_S, version=_version(), keep_days=keep_days)
         await db.rename(connection, f"postroom:{worker}")
         asked = time.monotonic()
         clock = DatabaseClock(await events.clock(connection), (asked + time.monotonic()) / 2)

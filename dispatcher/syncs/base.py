@@ -11,7 +11,7 @@ Returning means that it went well: the watermark moves to `run.until`. How else 
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -57,6 +57,7 @@ class Sync:
     `is_per_account`: there is no default one, and whoever adds an account writes its sync and its schedule down.
     `enrol` writes down the syncs of accounts that are there already. `waits_for_tick`: its first run is not due at once.
     `keeps_place`: a cancelled run that is replayed goes on at its page; for walks whose places never grow old, and that sweep nothing.
+    `overlap`: so far behind the watermark an incremental run begins to look, for the far side's times or its index lag.
     `follows` names a sync that has to have succeeded once, for the same account, before a run of this one means anything.
     """
 
@@ -72,6 +73,7 @@ class Sync:
     waits_for_tick: bool = False
     keeps_place: bool = False
     follows: str | None = None
+    overlap: timedelta = timedelta(0)
 
     @property
     def first(self) -> str | None:

@@ -133,4 +133,5 @@ GHL_CONTACTS: Final = Sync(
     schedules={RunType.INCREMENTAL: Default(Cron("0 * * * *")), RunType.FULL: Default(Cron("0 2 * * *"), CatchUp.SKIP)},
     off=off,
     enrol=locations.enrol,
+    overlap=OVERLAP,
 )

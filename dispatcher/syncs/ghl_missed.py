@@ -133,4 +133,5 @@ GHL_MISSED: Final = Sync(
     enrol=locations.enrol,
     waits_for_tick=True,
     follows=GHL_CONTACTS.name,  # before its first pull has ended everything would count as missed
+    overlap=OVERLAP,
 )

@@ -22,7 +22,7 @@ MINUTES: Final = 60
 async def add(connection: Connection, sync: Sync, location_id: str, *, now: datetime) -> None:
     """In the caller's transaction: the location has this sync, which begins at once unless it waits for its tick."""
     name = name_of(sync, location_id)
-    await syncs.register(connection, name, destination=location_name(location_id), types=sync.types, off=None)
+    await _register(connection, sync, location_id, off=None)
     for type_, default in sync.schedules.items():
         await schedules.put(connection, name, type_, _moved(default.cadence, location_id), catch_up=default.catch_up, now=now)
     if sync.first is not None:
@@ -33,7 +33,12 @@ async def end(connection: Connection, sync: Sync, location_id: str, *, why: str)
     """In the caller's transaction: the location's sync is off. What was pulled stays."""
     name = name_of(sync, location_id)
     if await syncs.one(connection, name) is not None:
-        await syncs.register(connection, name, destination=location_name(location_id), types=sync.types, off=why)
+        await _register(connection, sync, location_id, off=why)
+
+
+async def _register(connection: Connection, sync: Sync, location_id: str, *, off: str | None) -> None:
+    destination = location_name(location_id)
+    await syncs.register(connection, name_of(sync, location_id), destination=destination, types=sync.types, off=off, overlap=sync.overlap)
 
 
 async def enrol(sync: Sync, services: Services, connection: Connection, now: datetime) -> None:

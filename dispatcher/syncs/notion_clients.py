@@ -203,4 +203,5 @@ NOTION_CLIENTS: Final = Sync(
         RunType.FULL: Default(Cron("0 3 * * 0", NEW_YORK), CatchUp.SKIP),
     },
     off=_off,
+    overlap=OVERLAP,
 )

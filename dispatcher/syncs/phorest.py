@@ -111,7 +111,8 @@ def _sync(name: str, run: Callable[[Run], Awaitable[None]], cron: str, *, full: 
     if full is not None:
         schedules[RunType.FULL] = Default(Cron(full), CatchUp.SKIP)
     types = (RunType.FULL,) if only_full else (RunType.INCREMENTAL, RunType.FULL)
-    return Sync(name=name, run=run, types=types, destination="phorest", schedules=schedules, off=off, keeps_place=True)
+    overlap = timedelta(0) if only_full else OVERLAP
+    return Sync(name=name, run=run, types=types, destination="phorest", schedules=schedules, off=off, keeps_place=True, overlap=overlap)
 
 
 PHOREST_SYNCS: Final = (

@@ -47,6 +47,21 @@ select count(*)::int from (
   select from outbox.events e join outbox.pending p on p.urgency in (0, 1) and p.lane = outbox.lane_of(e.lane, e.id) and p.event_id <> e.id
   where e.id = $1 limit 1001) x
 
+-- name: waiting
+-- read only: what of a lane holds it or waits in it, in the order in which it runs: its head, live work, then bulk; at most $2.
+with line as materialized (
+  select event_id, row_number() over (order by place, event_id) turn from (
+    select b.event_id, -1 place from outbox.busy b where b.lane = outbox.lane_of($1, null)
+    union all
+    (select p.event_id, 0 from outbox.pending p where p.urgency = 0 and p.lane = outbox.lane_of($1, null) order by p.event_id limit $2)
+    union all
+    (select p.event_id, 1 from outbox.pending p where p.urgency = 1 and p.lane = outbox.lane_of($1, null) order by p.event_id limit $2)) x
+  order by turn limit $2)
+select e.id, e.staged_at, e.source, e.kind, e.key, e.lane, s.state, s.why, s.until, s.attempts, s.changed_at, s.mark
+from outbox.states(array(select event_id from line)) s join line l on l.event_id = s.event_id
+cross join lateral (select id, staged_at, source, kind, key, lane from outbox.events e where e.id = l.event_id offset 0) e
+where e.lane = $1 order by l.turn
+
 -- name: head
 -- read only: the event that holds a lane.
 select event_id from outbox.busy where lane = outbox.lane_of($1, null)

@@ -26,6 +26,16 @@ where d.day < limits.day
                 order by e.id desc limit 1), '-infinity') < limits.day::timestamp at time zone 'UTC'
 order by d.day
 
+-- name: sizes
+-- read only: the days that have a partition, newest first, each with the bytes of its tables and their indexes.
+select to_date(right(c.relname, 8), 'YYYYMMDD') as day,
+       coalesce(sum(pg_total_relation_size(c.oid)) filter (where i.inhparent = 'outbox.events'::regclass), 0)::bigint events_bytes,
+       coalesce(sum(pg_total_relation_size(c.oid)) filter (where i.inhparent = 'outbox.attempts'::regclass), 0)::bigint attempts_bytes,
+       coalesce(sum(pg_total_relation_size(c.oid)) filter (where i.inhparent = 'outbox.steps'::regclass), 0)::bigint steps_bytes
+from pg_inherits i join pg_class c on c.oid = i.inhrelid
+where i.inhparent in ('outbox.events'::regclass, 'outbox.attempts'::regclass, 'outbox.steps'::regclass) and c.relname ~ '_[0-9]{8}$'
+group by 1 order by 1 desc
+
 -- name: in_use
 -- read only: does a transaction that has been open for over $2 ms hold one of these tables? To wait for it would make everybody wait.
 select exists (

@@ -111,11 +111,9 @@ select id from outbox.events where id = any ($1::bigint[]) order by id for key s
 
 -- name: replay_many
 -- done or skipped -> pending (bulk), for those that are; attempts go on counting. What is undone is not touched.
-with e as materialized (
-  select e.id, outbox.lane_of(e.lane, e.id) lane from outbox.states($1::bigint[]) s join outbox.events e on e.id = s.event_id where s.state in ('done', 'skipped')),
-again as (
+with again as (
   insert into outbox.pending (urgency, attempt, lane, event_id)
-  select 1, coalesce((select max(a.attempt) from outbox.attempts a where a.event_id = e.id), 0) + 1, e.lane, e.id from e order by e.lane, e.id
+  select 1, attempt + 1, lane, event_id from outbox.settled($1::bigint[]) order by lane, event_id
   returning event_id, attempt)
 insert into outbox.attempts (event_id, started_at, owner, attempt, took_ms, outcome, note)
 select event_id, clock_timestamp(), 0, attempt - 1, 0, 'p', $2 from again

@@ -20,10 +20,13 @@ held as (
 select id from made
 
 -- name: make_replay
--- a plan of the events $1 that are known, to be replayed; no row when none is.
+-- a plan of the events $1 that are known, to be replayed; no row when none is. Of each 5,000 one of each lane first: a portion's ids lie near
+-- each other, which outbox.settled() wants.
 with found as materialized (                      -- each looked up by key: a join would read all events
-  select e.id event_id, e.kind, outbox.lane_of(e.lane, e.id) lane, e.staged_at, row_number() over (partition by outbox.lane_of(e.lane, e.id) order by e.id) nth
-  from unnest($1::bigint[]) i(id) cross join lateral (select e.id, e.kind, e.lane, e.staged_at from outbox.events e where e.id = i.id offset 0) e),
+  select e.id event_id, e.kind, outbox.lane_of(e.lane, e.id) lane, e.staged_at, i.block,
+         row_number() over (partition by i.block, outbox.lane_of(e.lane, e.id) order by e.id) nth
+  from (select id, (row_number() over (order by id) - 1) / 5000 block from unnest($1::bigint[]) x(id)) i
+  cross join lateral (select e.id, e.kind, e.lane, e.staged_at from outbox.events e where e.id = i.id offset 0) e),
 made as (
   insert into outbox.plans (act, which, made_by, ceiling, events, lanes, oldest_at, steps_done, kinds)
   select 'replay', $2::jsonb, $3, max(event_id), count(*)::int, count(distinct lane)::int, min(staged_at),
@@ -33,7 +36,7 @@ made as (
   from found having count(*) > 0 returning id),
 held as (
   insert into outbox.plan_events (plan_id, turn, event_id)
-  select made.id, row_number() over (order by nth, event_id), event_id from found cross join made)
+  select made.id, row_number() over (order by block, nth, event_id), event_id from found cross join made)
 select id from made
 
 -- name: mark_late
@@ -119,20 +122,21 @@ select * from outbox.plans where id = $1 and state in ('running', 'stopping') fo
 with sent as materialized (
   select turn, event_id, fingerprint from outbox.plan_events where plan_id = $1 and portion is not null and ended is null),
 over as (
-  select t.turn, case when s.event_id is null then 'g' when s.state = 'done' then 'd' when s.state = 'skipped' then 's'
+  select t.turn, case when s.event_id is not null then s.outcome::text when d.event_id is null then 'g'
                       when t.fingerprint is null or d.fingerprint = t.fingerprint then 'x' else 'y' end ended
-  from sent t left join outbox.states((select array_agg(event_id) from sent)) s on s.event_id = t.event_id
-  left join outbox.dead d on d.event_id = t.event_id
-  where s.state is distinct from 'pending')
+  from sent t left join outbox.settled(array(select event_id from sent)) s on s.event_id = t.event_id
+  left join lateral (select d.event_id, d.fingerprint from outbox.dead d where d.event_id = t.event_id limit 1) d on true
+  left join lateral (select e.id from outbox.events e where e.id = t.event_id limit 1) e on true
+  where e.id is null or coalesce(s.event_id, d.event_id) is not null)
 update outbox.plan_events p set ended = over.ended::"char", ended_at = now() from over where p.plan_id = $1 and p.turn = over.turn
 
 -- name: next
 -- read only: the next $3 turns of a plan after turn $2, each with whether it still is as it was planned.
 select p.turn, p.event_id, p.is_late, d.event_id is not null is_dead, e.id is not null is_known
-from outbox.plan_events p
-left join outbox.dead d on d.event_id = p.event_id and d.attempt = p.attempt
-left join outbox.events e on e.id = p.event_id
-where p.plan_id = $1 and p.turn > $2 order by p.turn limit $3
+from (select turn, event_id, attempt, is_late from outbox.plan_events where plan_id = $1 and turn > $2 order by turn limit $3) p
+left join lateral (select d.event_id from outbox.dead d where d.event_id = p.event_id and d.attempt = p.attempt limit 1) d on true
+left join lateral (select e.id from outbox.events e where e.id = p.event_id limit 1) e on true
+order by p.turn
 
 -- name: taken
 -- turns that were taken in portion $2: sent, or over without it.

@@ -1,10 +1,10 @@
 -- name: register
 -- a sync that a dispatcher knows, with why it cannot run ($4; NULL: it can). What people said of it stays.
-insert into outbox.syncs as s (name, destination, types, off) values ($1, $2, $3, $4)
+insert into outbox.syncs as s (name, destination, types, off, overlap_s) values ($1, $2, $3, $4, $5)
 on conflict (name) do update
-set destination = excluded.destination, types = excluded.types, off = excluded.off,
+set destination = excluded.destination, types = excluded.types, off = excluded.off, overlap_s = excluded.overlap_s,
     expected_since = case when s.off is not null and excluded.off is null then now() else s.expected_since end
-where (s.destination, s.types, s.off) is distinct from (excluded.destination, excluded.types, excluded.off)
+where (s.destination, s.types, s.off, s.overlap_s) is distinct from (excluded.destination, excluded.types, excluded.off, excluded.overlap_s)
 
 -- name: retire
 -- what no code here knows any more cannot run: those that are not among $1, and of an account not by the name before the colon.
@@ -12,7 +12,7 @@ update outbox.syncs set off = $2 where split_part(name, ':', 1) <> all($1::text[
 
 -- name: all
 -- read only: syncs with their last success, their last failure and their undone run; $1: these (NULL: all but those of users).
-select s.name, s.destination, s.types, s.off, s.watermark, s.may_delete, s.paused_at, s.paused_by, s.paused_why, s.expected_since, now() as now,
+select s.name, s.destination, s.types, s.off, s.watermark, s.overlap_s, s.may_delete, s.paused_at, s.paused_by, s.paused_why, s.expected_since, now() as now,
        s.succeeded_run ok_id, s.succeeded_at ok_at, bad.id bad_id, bad.ended_at bad_at, bad.state bad_state, bad.reason bad_reason, current.id current_id,
        brake.id brake_id, brake.ended_at brake_at, brake.state brake_state, brake.reason brake_reason,
        exists (select from outbox.connections c where s.name like 'google-contacts:%' and c.destination = s.destination and c.state <> 'active') consent_lost

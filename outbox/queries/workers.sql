@@ -1,6 +1,6 @@
 -- name: begin
--- a new incarnation of code of version $3; its id is never used again. $2 is the lease in seconds.
-insert into outbox.workers (name, until, version) values ($1, now() + $2 * interval '1 s', $3) returning id
+-- a new incarnation of code of version $3; its id is never used again. $2 is the lease in seconds, $4 how many days its upkeep keeps.
+insert into outbox.workers (name, until, version, keep_days) values ($1, now() + $2 * interval '1 s', $3, $4) returning id
 
 -- name: renew
 -- the lease, only of a worker that has not ended; zero rows: it was taken over.
@@ -35,7 +35,7 @@ group by application_name
 
 -- name: alive
 -- read only: workers whose lease holds.
-select id, name, version, started_at, renewed_at, extract(epoch from until - now())::float8 lease_s,
+select id, name, version, started_at, renewed_at, keep_days, extract(epoch from until - now())::float8 lease_s,
        (select count(*)::int from outbox.busy b where b.owner = w.id) running
 from outbox.workers w where ended_at is null and until > now() order by id
 

@@ -4,8 +4,9 @@ What runs at this moment is its worker's: nobody takes it away.
 """
 
 from outbox import db
-from outbox.db import Connection, Pool
+from outbox.db import Connection, Pool, Record
 from outbox.queries import load
+from outbox.store.search import TIMEOUT_S
 
 Q = load("acts")
 
@@ -28,6 +29,11 @@ async def release(connection: Connection | Pool, event_id: int, *, by: str) -> b
 async def behind(connection: Connection | Pool, event_id: int) -> int:
     """How many wait behind it in its lane; 1001: more than that."""
     return int(await db.fetchval(connection, Q["behind"], event_id))
+
+
+async def waiting(connection: Connection | Pool, lane: str, *, limit: int = 50) -> list[Record]:
+    """What holds a lane and what waits in it, in the order in which it runs, as outbox.store.search.find() gives rows."""
+    return await db.fetch(connection, Q["waiting"], lane, limit, timeout_s=TIMEOUT_S)
 
 
 async def head(connection: Connection | Pool, lane: str) -> int | None:

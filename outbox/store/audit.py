@@ -4,12 +4,21 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from outbox import db
 from outbox.db import Connection, Pool, Record
 from outbox.queries import load
 
 Q = load("audit")
+
+
+class Via(StrEnum):
+    """Where from an act was done."""
+
+    CONSOLE = "console"
+    API = "api"
+    CLI = "cli"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ comes again instead of deadlocking.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 import asyncpg
 
@@ -46,6 +46,25 @@ class Ahead:
     today: date
 
 
+@dataclass(frozen=True, slots=True)
+class Day:
+    """A day's tables with their indexes, in bytes."""
+
+    day: date
+    events_bytes: int
+    attempts_bytes: int
+    steps_bytes: int
+
+    @property
+    def bytes(self) -> int:
+        """All of it: what dropping it gives back."""
+        return self.events_bytes + self.attempts_bytes + self.steps_bytes
+
+    def dropped_on(self, keep_days: int) -> date:
+        """The first day on which upkeep drops it, if nothing of it is undone then and its last event is as old."""
+        return self.day + timedelta(days=keep_days + 1)
+
+
 async def open_days(connection: Connection | Pool) -> None:
     """Makes the partitions of today and tomorrow and moves the ids on."""
     await db.fetchval(connection, Q["open"], timeout_s=30)
@@ -61,6 +80,11 @@ async def ahead(connection: Connection | Pool) -> Ahead:
     row = await db.fetchrow(connection, Q["ahead"])
     assert row is not None
     return Ahead(row["last"], row["drawn"], row["today"])
+
+
+async def sizes(connection: Connection | Pool) -> list[Day]:
+    """Every day that has its tables, the newest first."""
+    return [Day(**row) for row in await db.fetch(connection, Q["sizes"])]
 
 
 async def old(connection: Connection | Pool, *, keep_days: int) -> list[date]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from outbox import db
@@ -14,9 +14,17 @@ BY_ITSELF: Final = "postroom"  # who paused a sync whose source is not as it mus
 GONE: Final = "the dispatcher that began last does not know it: a module is missing"
 
 
-async def register(connection: Connection | Pool, name: str, *, destination: str | None, types: Sequence[str], off: str | None) -> None:
-    """A sync that this code knows. `off`: why it cannot run here; None: it can."""
-    await db.fetch(connection, Q["register"], name, destination, list(types), off)
+async def register(
+    connection: Connection | Pool,
+    name: str,
+    *,
+    destination: str | None,
+    types: Sequence[str],
+    off: str | None,
+    overlap: timedelta = timedelta(0),
+) -> None:
+    """A sync that this code knows. `off`: why it cannot run here; None: it can. `overlap`: so far behind its watermark it looks."""
+    await db.fetch(connection, Q["register"], name, destination, list(types), off, round(overlap.total_seconds()) or None)
 
 
 async def retire(connection: Connection | Pool, known: Sequence[str]) -> None:

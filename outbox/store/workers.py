@@ -7,9 +7,9 @@ from outbox.queries import load
 Q = load("workers")
 
 
-async def begin(connection: Connection, name: str, *, lease_s: float, version: str | None = None) -> int:
-    """A new incarnation, of that version of the code. Its id is never used again."""
-    return int(await db.fetchval(connection, Q["begin"], name, lease_s, version))
+async def begin(connection: Connection, name: str, *, lease_s: float, version: str | None = None, keep_days: int | None = None) -> int:
+    """A new incarnation, of that version of the code, whose upkeep drops days that old (None: it does none). Its id is never used again."""
+    return int(await db.fetchval(connection, Q["begin"], name, lease_s, version, keep_days))
 
 
 async def renew(connection: Connection, worker: int, *, lease_s: float, timeout_s: float) -> bool:

@@ -69,11 +69,14 @@ class Session:
     async def plan(self, statements: Iterable[Statement]) -> None:
         """Plans them now, with what the planner believes now."""
         for stem, name in statements:
-            text = load(stem)[name]
-            types = [type_.name for type_ in (await self.connection.prepare(text)).get_parameters()]
-            self._prepared[stem, name] = f"{stem}_{name}"
-            await self.connection.execute(f"prepare {stem}_{name} {_in_brackets(types)} as {text}")
-            await self.connection.execute(f"explain execute {stem}_{name} {_in_brackets(['null'] * len(types))}")
+            await self.add((stem, name), load(stem)[name])
+
+    async def add(self, statement: Statement, text: str) -> None:
+        """One that stands in no file: a function's body, which no plan of its caller shows."""
+        types, name = [type_.name for type_ in (await self.connection.prepare(text)).get_parameters()], "_".join(statement)
+        self._prepared[statement] = name
+        await self.connection.execute(f"prepare {name} {_in_brackets(types)} as {text}")
+        await self.connection.execute(f"explain execute {name} {_in_brackets(['null'] * len(types))}")
 
     async def explain(self, statement: Statement, *values: object) -> Explained:
         """Runs it and rolls it back."""

@@ -67,6 +67,37 @@ async def test_a_plan_holds_what_was_settled_when_it_was_counted_and_what_it_did
     assert await postroom.value("select count(*) from outbox.attempts where event_id = $1", late) == 1
 
 
+JUDGED = """
+  with every as (select array_agg(id) ids from outbox.events),
+  one_by_one as (
+    select array_agg((s.event_id, left(s.state, 1)) order by s.event_id) said
+    from every, outbox.states(ids) s where s.state in ('done', 'skipped')),
+  at_once as (select array_agg((s.event_id, s.outcome::text) order by s.event_id) said from every, outbox.settled(ids) s)
+  select o.said = a.said and cardinality(a.said) = $1 from one_by_one o, at_once a"""
+
+
+async def test_many_events_are_judged_at_once_as_each_by_itself(postroom: Postroom) -> None:
+    async with worker(postroom) as me:
+        done, again, skipped, dead, waits, runs = [(await put(postroom, f"lane-{n}"))[0] for n in range(6)]
+        taken = {event.id: event for event in await me.claim()}
+        await me.done(taken[done], taken[again])
+        await me.skip(taken[skipped])
+        await me.bury(taken[dead])
+        await me.retry(taken[waits])
+        await replayed(postroom, again, by="ben")
+        far = "insert into outbox.events (id, source, kind, payload) values ($1, 'app', 'a', '{}')"
+        for far_off in (runs + 6_000, runs + 12_000):  # each a stretch of its own
+            await postroom.pool.execute(far, far_off)
+            await postroom.pool.execute(
+                "insert into outbox.attempts (event_id, started_at, owner, attempt, took_ms, outcome) values ($1, now(), 1, 3, 5, 'd')",
+                far_off,
+            )
+        assert await postroom.value(JUDGED, 4)
+        assert await postroom.rows("select event_id, attempt from outbox.settled(array[$1::bigint, 1, $2])", runs + 6_000, waits) == [
+            {"event_id": runs + 6_000, "attempt": 3}
+        ]
+
+
 async def test_a_replay_stops_when_its_canary_dies_and_a_person_resumes_it(postroom: Postroom) -> None:
     async with worker(postroom) as me:
         await done(postroom, me, 13)
