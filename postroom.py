@@ -29,6 +29,7 @@ COMMANDS = {
     "plans": LOOK,
     "lanes": LOOK,
     "destinations": LOOK,
+    "audit": LOOK,
     "syncs": LOOK,
     "handshake": LOOK,
     "connect": LOOK,

@@ -21,6 +21,7 @@ from outbox.store import dead
 from outbox.store.dead import Filter
 from outbox.store.plans import Act
 from outbox.timeline import Entry, iso, story
+from outbox.verdict import Cause
 
 BATCH = 500
 
@@ -85,19 +86,28 @@ def list_dead(
 
 
 @app.command("groups")
-def groups(as_json: Json = False) -> None:
+def groups(
+    kind: Kind = None,
+    destination: Annotated[str | None, typer.Option(help="Only those whose events call this destination.")] = None,
+    cause: Annotated[Cause | None, typer.Option(help="Only those that died of this kind of thing.")] = None,
+    since: Annotated[str | None, typer.Option(metavar="TIME", help="Only those of which one died since: a time, or 2h.")] = None,
+    noted: Annotated[bool, typer.Option("--noted", help="Only those with a note.")] = False,
+    as_json: Json = False,
+) -> None:
     """Dead letters by cause, the latest first. One cause has one name, whatever ids its messages hold.
 
-    Example:
+    Examples:
 
         postroom dead groups
-    """
 
-    found = ask(causes.groups)
+        postroom dead groups --destination ghl --since 24h
+    """
+    which = causes.Filter(kind, destination, cause, moment(since, option="--since"), noted)
+    found = ask(lambda pool: causes.groups(pool, which))
 
     def human(console: Console) -> None:
         if not found:
-            console.print("No dead letters.")
+            console.print("No dead letters." if which == causes.EVERY else "No dead letters of a cause like this.")
             return
         columns = ("group", "dead", "lanes", "kind", "example", "reason")
         console.print(table("", columns, [[g[c] for c in columns] for g in found], narrow=frozenset({"group", "example"})))

@@ -51,6 +51,12 @@ async def _days(pool: Pool, *, keep_days: int) -> list[Finding]:
             f"partitions are made up to {made.last}, and events are counted as of {made.drawn}; nothing stops, but nobody does the upkeep"
         )
         found.append(warn("days", says, "Start `postroom worker`, which does."))
+    if rows := await days.sizes(pool):
+        oldest = rows[-1]
+        says = f"{count(len(rows), 'day')} of events, {_bytes(sum(day.bytes for day in rows))}"
+        found.append(
+            fine("days", f"{says}; the oldest, {oldest.day} ({_bytes(oldest.bytes)}), is kept until {oldest.dropped_on(keep_days)}")
+        )
     for one in await days.kept(pool, await days.old(pool, keep_days=keep_days)):
         others = f" and {count(one.events - 1, 'other')}" if one.events > 1 else ""
         says = f"{one.day} is past retention, but is kept whole by event {one.oldest} ({one.place}){others}"

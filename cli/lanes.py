@@ -60,18 +60,27 @@ def list_lanes(
 
 @app.command("show")
 def show(lane: Lane, limit: Limit = 50, as_json: Json = False) -> None:
-    """The events of one lane, newest first.
+    """The events of one lane: those that wait, in the order in which they run, and all of them, newest first.
 
     Example:
 
         postroom lanes show ghl:contact:abc
     """
 
-    async def find(pool: Pool) -> list[dict[str, Any]]:
-        return [summary(row) for row in (await search.find(pool, Wanted(lane=lane), limit=limit)).rows]
+    async def find(pool: Pool) -> dict[str, list[dict[str, Any]]]:
+        waiting, every = await acts.waiting(pool, lane, limit=limit), await search.find(pool, Wanted(lane=lane), limit=limit)
+        return {"waiting": [summary(row) for row in waiting], "events": [summary(row) for row in every.rows]}
 
     found = ask(find)
-    emit({"events": found}, as_json=as_json, human=lambda console: show_list(console, found))
+
+    def human(console: Console) -> None:
+        if found["waiting"]:
+            console.print("In the order in which they run:")
+            show_list(console, found["waiting"])
+            console.print("\nAll, newest first:")
+        show_list(console, found["events"])
+
+    emit(found, as_json=as_json, human=human)
 
 
 @app.command("run")

@@ -1,23 +1,49 @@
 """Dead letters by cause, told for people: counts, the last day, the note, and what to do. The same for API, command line and console."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from outbox.db import Pool, Record
 from outbox.store import dead
 from outbox.timeline import iso
-from outbox.verdict import advice, cause
+from outbox.verdict import Cause, advice, cause
 
 MOST_FIELDS, MOST_DEPTH = 40, 4
 STEPS_OF_EACH, STEPS_OF_ONE = 25, 1000  # newest letters whose finished steps are counted: of each of many groups, of one group
 
 
-async def groups(pool: Pool, *, limit: int = 200) -> list[dict[str, Any]]:
-    """All causes, the newest death first."""
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which causes; None does not filter. `kind` and `destination` are those of the newest letter, `since` when it died at the earliest."""
+
+    kind: str | None = None
+    destination: str | None = None
+    cause: Cause | None = None
+    since: datetime | None = None
+    noted: bool = False  # only those with a note
+
+    def finds(self, group: Mapping[str, Any]) -> bool:
+        """Whether it is a cause like this."""
+        wanted = {"kind": self.kind, "destination": self.destination, "cause": self.cause}
+        return (
+            all(value in (None, group[name]) for name, value in wanted.items())
+            and (self.since is None or datetime.fromisoformat(group["last_at"]) >= self.since)
+            and (group["note"] is not None or not self.noted)
+        )
+
+
+EVERY = Filter()
+
+
+async def groups(pool: Pool, which: Filter = EVERY, *, limit: int = 200) -> list[dict[str, Any]]:
+    """Causes, the newest death first; of the first `limit` of all those that are wanted."""
     found, sparks = await dead.groups(pool, limit=limit), await dead.sparks(pool)
     steps = await dead.finished_steps(pool, [row["fingerprint"] for row in found], look_at=STEPS_OF_EACH)
-    return [_told(row, sparks.get(row["fingerprint"]), steps[row["fingerprint"]]) for row in found]
+    told = [_told(row, sparks.get(row["fingerprint"]), steps[row["fingerprint"]]) for row in found]
+    return [one for one in told if which.finds(one)]
 
 
 async def group(pool: Pool, name: str) -> dict[str, Any] | None:

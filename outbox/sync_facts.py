@@ -165,6 +165,7 @@ def run(row: Record) -> dict[str, Any]:
         "why": row["why"],
         "counts": {name: row[name] for name in COUNTS},
         "errors_by": json.loads(row["errors_by"]),
+        "pages_expected": _pages(row),
         **_pace(row),
         "missed": missed(row),
         **{name: iso(row[name]) for name in TIMES},
@@ -179,6 +180,14 @@ def _pace(row: Record) -> dict[str, Any]:
     is_known = expected is not None and expected >= done
     left_s = (expected - done) / per_s - (row["now"] - row["moved_at"]).total_seconds() if is_known else None
     return {"rate": round(per_s, 2), "left_s": None if left_s is None else max(0, ceil(left_s))}
+
+
+def _pages(row: Record) -> int | None:
+    """About how many pages a run at work will have, when its pages so far are all of the phase that it is in; None: nobody knows."""
+    done, expected = row["progress"], row["expected"]
+    if row["ended_at"] is not None or not (done and expected and row["pages"]) or row["total"] > done or expected < done:
+        return None
+    return ceil(expected * row["pages"] / done)
 
 
 async def errors(pool: Connection | Pool, row: Record) -> list[dict[str, Any]]:
@@ -218,6 +227,8 @@ def _sync(row: Record, entries: list[Record], current: Mapping[str, Any] | None)
         "light": _colour(row, stands).value,
         "light_rule": None if stands is None else _rule_of(stands),
         "watermark": iso(row["watermark"]),
+        "overlap_s": row["overlap_s"],
+        "looks_since": None if row["watermark"] is None else iso(row["watermark"] - timedelta(seconds=row["overlap_s"] or 0)),
         "paused_at": iso(row["paused_at"]),
         "paused_by": row["paused_by"],
         "paused_why": row["paused_why"],

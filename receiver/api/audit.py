@@ -6,12 +6,19 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from outbox.store import audit
+from outbox.store.audit import Filter, Via
 from outbox.timeline import iso
-from receiver.api.operation import MAX_ID, Answer, Asked, Call, Limit, NoBody, Operation, Said, Table, Time
+from receiver.api.operation import MAX_ID, Answer, Asked, Call, Limit, Moment, NoBody, Operation, Said, Table, Text, Time
 from receiver.config import Role
 
 
 class AuditAsked(Asked):
+    who: Text | None = Field(None, description="The name of the token, or of who ran the command.")
+    via: Via | None = None
+    what: Text | None = Field(None, description="What begins with this.")
+    target: Text | None = Field(None, description="On what begins with this.")
+    since: Moment | None = None
+    until: Moment | None = Field(None, description="Before this time.")
     before: Annotated[int, Field(ge=1, le=MAX_ID)] | None = Field(None, description="Only ids below this one.")
     limit: Limit = 50
 
@@ -35,7 +42,8 @@ class Acts(Said):
 async def list_acts(call: Call[AuditAsked, NoBody]) -> Answer:
     """Newest first."""
     asked = call.query
-    rows = await audit.find(call.desk.pool, before=asked.before, limit=asked.limit)
+    which = Filter(asked.who, asked.via, asked.what, asked.target, asked.since, asked.until)
+    rows = await audit.find(call.desk.pool, which, before=asked.before, limit=asked.limit)
     acts = [
         Act(
             id=row["id"],

@@ -7,7 +7,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from outbox import operators
+from outbox import causes, operators
 from outbox.causes import STEPS_OF_EACH, STEPS_OF_ONE, group, groups
 from outbox.db import Pool, Record
 from outbox.store import dead
@@ -19,6 +19,7 @@ from receiver.api.operation import (
     Asked,
     Call,
     EventId,
+    Flag,
     Limit,
     LongText,
     Moment,
@@ -48,6 +49,14 @@ class DeadLettersAsked(Asked):
     until: Moment | None = Field(None, description="Died before this time.")
     before: EventId | None = Field(None, description="Only ids below this one: next_before of the page before.")
     limit: Limit = 50
+
+
+class GroupsAsked(Asked):
+    kind: Text | None = Field(None, description="Of the newest letter.")
+    destination: Text | None = None
+    cause: Cause | None = Field(None, description="What kind of thing they died of.")
+    since: Moment | None = Field(None, description="The newest of them died at this time or later.")
+    noted: Flag = Field(False, description="Only those with a note.")
 
 
 class DeadLetter(Said):
@@ -167,9 +176,10 @@ async def list_dead(call: Call[DeadLettersAsked, NoBody]) -> Answer:
     return Answer(DeadLetterPage(dead_letters=[_letter(row) for row in rows], next_before=next_before))
 
 
-async def list_groups(call: Call[NoQuery, NoBody]) -> Answer:
+async def list_groups(call: Call[GroupsAsked, NoBody]) -> Answer:
     """By cause, the newest death first."""
-    return Answer(Groups(groups=[Group.model_validate(one) for one in await groups(call.desk.pool)]))
+    which = causes.Filter(**call.query.model_dump())
+    return Answer(Groups(groups=[Group.model_validate(one) for one in await groups(call.desk.pool, which)]))
 
 
 async def one_group(call: Call[NoQuery, NoBody]) -> Answer:
@@ -257,7 +267,7 @@ def _letter(row: Record) -> DeadLetter:
 
 OPERATIONS: Table = (
     Operation("GET", "/api/dead-letters", "Dead letters, newest first", Role.VIEWER, list_dead, DeadLettersAsked, NoBody, DeadLetterPage),
-    Operation("GET", "/api/dead-letters/groups", "Dead letters by cause", Role.VIEWER, list_groups, NoQuery, NoBody, Groups),
+    Operation("GET", "/api/dead-letters/groups", "Dead letters by cause", Role.VIEWER, list_groups, GroupsAsked, NoBody, Groups),
     Operation("GET", "/api/dead-letters/groups/{group}", "One cause", Role.VIEWER, one_group, NoQuery, NoBody, OneGroup),
     Operation(
         "POST", "/api/dead-letters/groups/{group}/note", "Note on a cause", Role.OPERATOR, note_on_group, NoQuery, NoteTold, OneGroup

@@ -54,6 +54,7 @@ class Run(Said):
     progress: int
     expected: int | None
     pages: int
+    pages_expected: int | None = Field(description="About so many pages in the end; null: it has ended, or nobody knows.")
     rate: float | None = Field(
         description="Records a second over the last minute of this attempt and phase; null: it is not at work, or nobody knows."
     )
@@ -132,7 +133,9 @@ class Sync(Said):
     off: str | None = Field(description="Why it cannot run; null: it can.")
     light: str = Field(description="green, yellow, red (also: it paused itself); grey: it is off, or a person paused it.")
     light_rule: LightRule | None = Field(description="By what the light shows its colour; null: nothing is expected of it.")
-    watermark: Time | None
+    watermark: Time | None = Field(description="Every change up to then is here; null: no run has ended well yet.")
+    overlap_s: int | None = Field(description="So far behind the watermark the next incremental run begins to look; null: at it.")
+    looks_since: Time | None = Field(description="From then: watermark less overlap_s.")
     paused_at: Time | None
     paused_by: str | None
     paused_why: str | None

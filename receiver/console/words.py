@@ -5,9 +5,10 @@ A share is rounded down, so that 100 % is said only of all; of nothing there is 
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, tzinfo
 from functools import lru_cache
+from urllib.parse import urlencode
 
 from cron_descriptor import ExpressionDescriptor, Options
 from cron_descriptor.Exception import FormatError
@@ -139,6 +140,12 @@ def clock(then: datetime, zone: tzinfo) -> str:
 def shell(text: str) -> str:
     """As one word of a command line."""
     return shlex.quote(text)
+
+
+def same(cli: str, api: str, pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """A page's filters on the command line and by the API, which call them alike; an empty value is a flag."""
+    flags = [f"--{name} {shlex.quote(value)}" if value else f"--{name}" for name, value in pairs]
+    return {"cli": " ".join([cli, *flags]), "api": f"GET {api}" + (f"?{urlencode(pairs)}" if pairs else "")}
 
 
 def curl(api: str, body: Mapping[str, object] | None = None) -> str:

@@ -48,6 +48,7 @@ async def test_dead_letters_of_one_cause_are_one_group(command: Command, letters
     assert sorted((group["dead"], group["example"]) for group in groups) == [(1, letters[2]), (2, letters[1])]
     [address] = [group["group"] for group in groups if group["dead"] == 2]
     assert listed(command, "--group", address) == letters[1::-1]
+    assert [group["group"] for group in command("dead", "groups", "--since", "1h", "--cause", "buried", "--json").json()["groups"]] == []
 
 
 async def test_a_dead_letter_is_shown_with_why_it_died_and_its_story(command: Command, letters: list[int]) -> None:

@@ -18,14 +18,19 @@ async def test_held_lanes_are_listed_and_their_heads_acted_on(command: Command, 
     first, behind, second = await held(postroom)
     lanes = {lane["lane"]: lane for lane in command("lanes", "--json").json()["lanes"]}
     assert (lanes["chair:1"]["event_id"], lanes["chair:1"]["waiting"], lanes["chair:1"]["mark"]) == (first, 1, "retry")
-    assert [event["id"] for event in command("lanes", "show", "chair:1", "--json").json()["events"]] == [behind, first]
+    one = command("lanes", "show", "chair:1", "--json").json()
+    assert [event["id"] for event in one["waiting"]] == [first, behind], "in the order in which they run"
+    assert [event["id"] for event in one["events"]] == [behind, first]
     assert command("lanes", "run", "chair:2", "--json").json() == {"lane": "chair:2", "id": second, "waiting": 0}
     assert command("lanes", "release", "chair:1").code == 0
     buried = command("lanes", "bury", "chair:2", "--reason", "stuck")
     assert "is a dead letter" in buried.out
     assert command("lanes", "run", "chair:9").code == 1
-    acts = [(row["what"], row["target"]) for row in await postroom.rows("select what, target from outbox.audit order by id")]
-    assert acts == [("run now", str(second)), ("release lane", str(first)), ("bury", str(second))]
+    acts = command("audit", "--via", "cli", "--since", "1h", "--json").json()
+    told = [(act["what"], act["target"]) for act in acts["acts"]]
+    assert told == [("bury", str(second)), ("release lane", str(first)), ("run now", str(second))]
+    of_second = command("audit", "--target", str(second), "--what", "run", "--limit", "1")
+    assert ("run now" in of_second.out, "bury" in of_second.out, "add --before" in of_second.err) == (True, False, True)
 
 
 async def test_a_retry_by_canary_is_a_plan_that_is_shown_and_stopped(command: Command, postroom: Postroom) -> None:

@@ -2,19 +2,26 @@
 
 import json
 import re
+from datetime import UTC, datetime
 from html import unescape
 from urllib.parse import quote
 
 import pytest
 
-from outbox import Event
+from outbox import Event, causes
+from outbox.store import audit
 from outbox.store.search import Wanted
 from outbox.testing import Drain, Postroom
+from outbox.verdict import Cause
+from receiver.console.pages.audit import same as same_acts
+from receiver.console.pages.dead import same as same_causes
 from receiver.console.pages.events import same
 from tests.console.visiting import looking, operating, words
 from tests.outbox.engine import put, worker
 from tests.receiver.test_api_dead_letters import DYING
 from tests.receiver.test_api_events import stage_all
+
+SINCE = datetime(2026, 10, 5, 9, tzinfo=UTC)
 
 
 async def test_events_are_listed_filtered_and_downloaded(postroom: Postroom) -> None:
@@ -39,6 +46,12 @@ def test_the_foot_of_a_list_says_the_same_command_with_the_filters_in_use() -> N
     assert told["cli"] == "postroom events --state dead --kind a.b --kind c --lane 'contact:c 1'"
     assert told["api"] == "GET /api/events?state=dead&kind=a.b&kind=c&lane=contact%3Ac+1"
     assert same(Wanted()) == {"cli": "postroom events", "api": "GET /api/events"}
+    noted = same_causes(causes.Filter(destination="ghl", cause=Cause.SLOW, since=SINCE, noted=True))
+    assert noted["cli"] == "postroom dead groups --destination ghl --cause 'too slow' --since 2026-10-05T09:00:00+00:00 --noted"
+    assert noted["api"].startswith("GET /api/dead-letters/groups?destination=ghl&cause=too+slow&since=2026-10-05T09%3A00%3A00%2B00%3A00")
+    acts = same_acts(audit.Filter(who="ana", via="cli", what="retry", target="77", until=SINCE))
+    assert acts["cli"] == "postroom audit --who ana --via cli --what retry --target 77 --until 2026-10-05T09:00:00+00:00"
+    assert acts["api"].startswith("GET /api/audit?who=ana&via=cli&what=retry&target=77&until=2026-10-05T09")
 
 
 async def test_a_link_of_the_list_keeps_its_time_for_who_follows_it_later(postroom: Postroom) -> None:
@@ -316,8 +329,10 @@ async def test_a_discard_of_many_asks_for_the_number(postroom: Postroom, drain: 
 
 
 async def test_a_held_lane_is_shown_and_its_head_acted_on(postroom: Postroom) -> None:
-    head, _ = await put(postroom, "chair:1", 2)
     async with worker(postroom) as me:
+        (over,) = await put(postroom, "chair:1", kind="test.one")
+        await me.done(*await me.claim())
+        head, behind = await put(postroom, "chair:1", 2, kind="test.one")
         await me.retry(*await me.claim(), delay_s=3600, why="ghl answered 503")
     async with operating(postroom) as visitor:
         page = await visitor.page("/console/lanes")
@@ -325,6 +340,9 @@ async def test_a_held_lane_is_shown_and_its_head_acted_on(postroom: Postroom) ->
         assert "1 waiting" in page
         lane = await visitor.page("/console/lanes/one?lane=chair%3A1")
         assert f"held by #{head}, 1 behind it" in lane
+        in_order = lane.partition("In the order in which they run")[2].partition("Over, or not due yet")
+        assert re.findall(r"#(\d+) test", in_order[0]) == [str(head), str(behind)]
+        assert re.findall(r"#(\d+) test", in_order[2]) == [str(over)]
         await visitor.act("/console/acts/bury", event=str(head), reason="stuck")
         assert "free" in await visitor.page("/console/lanes/one?lane=chair%3A1")
         assert "No lane is held." in await visitor.page("/console/lanes")

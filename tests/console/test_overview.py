@@ -1,13 +1,15 @@
 """The overview: one sentence, what needs a person, numbers that lead to what they count, and the way to a first event."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from html import unescape
 
 import pytest
 
 from outbox.store import budgets, calls, destinations
+from outbox.store.days import Ahead, Day, Kept
 from outbox.testing import Postroom
+from receiver.console.pages.days import Stored
 from receiver.console.pages.overview import LONG_HELD, spikes
 from receiver.console.verdict import waits_for
 from tests.console.visiting import looking, operating, words
@@ -122,11 +124,16 @@ def test_why_the_oldest_waits_is_said_in_words(mark: str, why: str | None, state
 
 
 async def test_dispatchers_are_shown_with_version_and_heartbeat_and_budgets_with_their_share(postroom: Postroom) -> None:
-    await postroom.pool.execute("insert into outbox.workers (name, until, version) values ('worker-a', now() + interval '1 h', '9.8.7')")
+    await postroom.pool.execute(
+        "insert into outbox.workers (name, until, version, keep_days) values ('worker-a', now() + interval '1 h', '9.8.7', 90)"
+    )
     await budgets.learn(postroom.pool, "ghl:loc_1", pause_s=0.0, daily_left=150_000)
     await postroom.pool.execute("update outbox.budgets set used = 50000")
     async with looking(postroom) as visitor:
         page = await visitor.page("/console/")
+        of_days = await visitor.page("/console/days")
+    assert "Upkeep drops a day whole when it is over 90 days old" in of_days
+    assert re.search(r" today [\d.]+ \S+ [\d.]+ KiB events [\d.]+ KiB attempts [\d.]+ KiB steps dropped on 20", of_days)
     assert "worker-a 9.8.7 0 running" in page
     assert "ghl:loc_1 50,000 of 200,000 calls today, 25.0 %" in page
 
@@ -166,6 +173,14 @@ async def test_rejections_far_above_the_usual_and_lanes_that_wait_for_long_need_
     assert f'href="{LONG_HELD}"'.replace("&", "&amp;") in html
     assert lanes.count("<tr data-row") == 1
     assert "1 lane has waited for over 15 minutes" in page
+
+
+def test_upkeep_drops_next_the_oldest_day_that_nothing_undone_keeps() -> None:
+    first, second, third = (Day(date(2026, 8, day), 70, 20, 10) for day in (1, 2, 3))
+    kept = Kept(first.day, events=3, oldest=77, place="dead")
+    of = Stored([third, second, first], Ahead(None, first.day, date(2026, 11, 30)), keep_days=90, kept={first.day: kept})
+    assert (of.next, of.bytes, second.dropped_on(90)) == (second, 300, date(2026, 11, 1))
+    assert Stored([], of.ahead, keep_days=None, kept={}).next is None
 
 
 def test_a_spike_is_many_and_far_above_the_usual() -> None:

@@ -1,5 +1,8 @@
 """Syncs in the console: how they stand, runs asked for and cancelled, pauses."""
 
+import re
+from datetime import timedelta
+
 from outbox import db
 from outbox.cadence import Every
 from outbox.store import budgets, links, runs, schedules, syncs
@@ -10,7 +13,9 @@ from tests.console.visiting import looking, operating, words
 
 
 async def known(postroom: Postroom) -> None:
-    await syncs.register(postroom.pool, "ghl-contacts", destination="ghl", types=["incremental", "full"], off=None)
+    await syncs.register(
+        postroom.pool, "ghl-contacts", destination="ghl", types=["incremental", "full"], off=None, overlap=timedelta(minutes=10)
+    )
 
 
 async def test_without_a_dispatcher_there_is_no_sync_and_the_page_says_why(postroom: Postroom) -> None:
@@ -62,12 +67,14 @@ async def test_the_list_shows_the_last_runs_and_the_share_of_the_days_quota_and_
         await postroom.pool.execute("update outbox.runs set moved_at = now() - interval '3 min' where id = $1", newest)
         stalled = await visitor.page(f"/console/syncs/ghl-contacts/runs/{newest}")
         listed = (await visitor.get("/console/syncs")).text
+        await postroom.pool.execute("update outbox.syncs set watermark = '2026-10-05T11:00Z'")
         one = await visitor.page("/console/syncs/ghl-contacts")
         await budgets.learn(postroom.pool, "ghl:loc_1", pause_s=0.0, daily_left=150_000)
         later = await visitor.page("/console/syncs")
+    assert re.search(r"the next incremental run looks since .*2026.*, overlap 10 m\b", one)
     assert 'aria-label="The last 3 runs: 1 done, 1 failed, 1 running; the newest running"' in listed
     assert "expects 40 calls, and 10 ms: so much the last full run took" in full
-    assert "1,140 of 4,100 · contacts · 96/s · 29 s left · page 12 · 0 errors so far" in running
+    assert "1,140 of 4,100 · contacts · 96/s · 29 s left · page 12 of about 44 · 0 errors so far" in running
     assert "1,140 of 4,100 · contacts · – · – left · page 12" in stalled
     assert "0.0 % of 200,000 43 calls today, 199,000 left" in words(listed)
     assert "0.0 % of 200,000 43 calls today, 150,000 left" in later

@@ -52,6 +52,9 @@ async def test_dead_letters_are_listed_newest_first_by_every_filter(postroom: Po
         assert await listed(talk, until="2199-01-01T00:00:00Z") == [four, three, two, one]
         groups = (await talk.get("/api/dead-letters/groups", viewer=True)).json()["groups"]
         assert {group["reason"]: (group["dead"], group["lanes"]) for group in groups} == {"no phone": (3, 2), "no mail": (1, 1)}
+        mailed = (await talk.get("/api/dead-letters/groups", kind="test.mail", since="2020-01-01T00:00:00Z")).json()["groups"]
+        assert [group["reason"] for group in mailed] == ["no mail"]
+        assert (await talk.get("/api/dead-letters/groups", noted="")).json() == {"groups": []}
         mail = next(group for group in groups if group["reason"] == "no mail")
         assert await listed(talk, group=mail["group"]) == [four]
         letter = (await talk.get(f"/api/dead-letters/{four}", viewer=True)).json()

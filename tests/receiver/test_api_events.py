@@ -87,6 +87,9 @@ async def test_an_operator_stages_an_event(postroom: Postroom) -> None:
         first, repeat = await talk.post("/api/events", told), await talk.post("/api/events", told)
         other = await talk.post("/api/events", {**told, "payload": {"n": 2}})
         audit = (await talk.get("/api/audit", viewer=True)).json()["acts"]
+        same = await talk.get("/api/audit", viewer=True, who="otto", via="api", what="st", since="2020-01-01T00:00:00Z")
+        assert same.json()["acts"] == audit
+        assert (await talk.get("/api/audit", viewer=True, via="console")).json()["acts"] == []
     assert (first.status_code, repeat.status_code, other.status_code) == (201, 200, 409)
     assert repeat.json() == {"id": first.json()["id"], "duplicate": True}
     assert other.json()["type"] == "urn:postroom:key-reused"

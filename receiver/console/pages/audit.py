@@ -4,24 +4,18 @@ import csv
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
 from outbox.db import Record
 from outbox.store import audit
+from outbox.store.audit import Via
+from receiver.console import words
 from receiver.console.page import Download, Page, Pages, Visit
 
 PATH = "/console/audit"
 MOST_IN_CSV = 10_000
-
-
-class Via(StrEnum):
-    """Where from an act was done."""
-
-    CONSOLE = "console"
-    API = "api"
-    CLI = "cli"
 
 
 WORDS = {Via.CONSOLE: "console", Via.API: "API", Via.CLI: "CLI"}
@@ -58,6 +52,7 @@ async def read(visit: Visit) -> Mapping[str, Any]:
         "newest": visit.query.url(PATH, before=None) if before else None,
         "pinned": visit.query.pinned(PATH),
         "csv": visit.query.pinned(f"{PATH}.csv", before=None),
+        "same": same(which),
     }
 
 
@@ -73,6 +68,12 @@ async def download(visit: Visit) -> tuple[str, bytes]:
             [row.id, row.at.isoformat(), *(f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell for cell in cells)]
         )
     return "audit.csv", text.getvalue().encode()
+
+
+def same(which: audit.Filter) -> dict[str, str]:
+    """The same on the command line and by the API, with the filters in use."""
+    given = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in asdict(which).items()}
+    return words.same("postroom audit", "/api/audit", [(name, str(value)) for name, value in given.items() if value is not None])
 
 
 def _which(visit: Visit) -> audit.Filter:

@@ -9,9 +9,8 @@ from outbox import causes, operators, planning
 from outbox.store import audit, dead, notes, plans, routes
 from outbox.store.dead import Filter
 from outbox.store.plans import Act as PlanAct
-from outbox.timeline import iso
 from outbox.verdict import Cause
-from receiver.console import charts
+from receiver.console import charts, words
 from receiver.console.page import Act, Done, Form, Page, Pages, Refused, Undo, Visit, no_such
 from receiver.console.pages.events import SPANS, Since
 from receiver.console.pages.plans import ACTS
@@ -35,22 +34,18 @@ ORDERS: Mapping[Sort, str] = {Sort.LAST: "last_at", Sort.FIRST: "first_at", Sort
 async def read(visit: Visit) -> Mapping[str, Any]:
     """Causes, the newest death first."""
     query = visit.query
-    kind, destination, noted = query.text("kind"), query.text("dest"), query.text("note")
-    cause, since, sort = query.choice("class", Cause), query.choice("since", Since) or Since.EVER, query.choice("sort", Sort) or Sort.LAST
+    since, sort = query.choice("since", Since) or Since.EVER, query.choice("sort", Sort) or Sort.LAST
     span = SPANS[since]
-    earliest = None if span is None else iso(visit.now - span)
+    which = causes.Filter(
+        kind=query.text("kind"),
+        destination=query.text("dest"),
+        cause=query.choice("class", Cause),
+        since=None if span is None else visit.now - span,
+        noted=query.text("note") is not None,
+    )
     found = await visit.panel("dead letters", causes.groups(visit.pool, limit=MOST_GROUPS))
     every = found.value or []
-    rows = [
-        row
-        for row in every
-        if kind in (None, row["kind"])
-        and destination in (None, row["destination"])
-        and cause in (None, row["cause"])
-        and (noted is None or row["note"] is not None)
-        and (earliest is None or row["last_at"] >= earliest)
-    ]
-    rows.sort(key=lambda row: row[ORDERS[sort]], reverse=True)
+    rows = sorted((row for row in every if which.finds(row)), key=lambda row: row[ORDERS[sort]], reverse=True)
     last = [] if every or found.problem else await audit.find(visit.pool, audit.Filter(what="retry"), limit=1)
     return {
         "found": found,
@@ -59,11 +54,12 @@ async def read(visit: Visit) -> Mapping[str, Any]:
         "groups": len(every),
         "is_cut": len(every) == MOST_GROUPS,
         "steps_of_each": causes.STEPS_OF_EACH,
-        "planned": _planned(destination, cause, noted, kind=kind, earliest=earliest) if rows else None,
-        "is_filtered": bool(kind or destination or noted or cause or earliest),
+        "planned": _planned(which) if rows else None,
+        "is_filtered": which != causes.EVERY,
+        "same": same(which),
         "spark": lambda row: charts.spark(row["last_24_hours"], each="hour"),
         "causes": list(Cause),
-        "cause": cause,
+        "which": which,
         "since": since,
         "spans": list(Since),
         "sort": sort,
@@ -71,19 +67,25 @@ async def read(visit: Visit) -> Mapping[str, Any]:
         "last_act": last[0] if last else None,
         "kinds": sorted({row["kind"] for row in every}),
         "destinations": sorted({row["destination"] for row in every if row["destination"]}),
-        "kind": kind,
-        "destination": destination,
-        "noted": noted,
         "moment": datetime.fromisoformat,
         "plans": await plans.find(visit.pool, limit=5),
     }
 
 
-def _planned(*others: object, kind: str | None, earliest: str | None) -> dict[str, str] | None:
+def _planned(which: causes.Filter) -> dict[str, str] | None:
     """The form's fields for a plan of all that is shown; None: a plan knows kinds and times, and no other filter."""
-    if any(others):
+    if which != causes.Filter(kind=which.kind, since=which.since):
         return None
-    return {"all": "1"} | ({"kind": kind} if kind else {}) | ({"since": earliest} if earliest else {})
+    return {"all": "1"} | ({"kind": which.kind} if which.kind else {}) | ({"since": which.since.isoformat()} if which.since else {})
+
+
+def same(which: causes.Filter) -> dict[str, str]:
+    """The same on the command line and by the API, with the filters in use."""
+    words_of = {"kind": which.kind, "destination": which.destination, "cause": which.cause}
+    pairs = [(name, value) for name, value in words_of.items() if value is not None]
+    pairs += [("since", which.since.isoformat(timespec="seconds"))] if which.since else []
+    pairs += [("noted", "")] if which.noted else []
+    return words.same("postroom dead groups", "/api/dead-letters/groups", pairs)
 
 
 async def read_group(visit: Visit) -> Mapping[str, Any]:

@@ -2,13 +2,11 @@
 
 import csv
 import io
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
-from urllib.parse import urlencode
 
 from outbox.db import Record
 from outbox.event import Mark, State
@@ -188,8 +186,7 @@ def same(wanted: Wanted) -> dict[str, str]:
     pairs = [(name, value) for name, values in many for value in values]
     pairs += [(name, str(value)) for name, value in one if value is not None]
     pairs += [(name, at.isoformat(timespec="seconds")) for name, at in times if at is not None]
-    flags = [f"--{name} {shlex.quote(value)}" for name, value in pairs]
-    return {"cli": " ".join(["postroom events", *flags]), "api": "GET /api/events" + (f"?{urlencode(pairs)}" if pairs else "")}
+    return words.same("postroom events", "/api/events", pairs)
 
 
 def pinned(visit: Visit, since: Since) -> str:

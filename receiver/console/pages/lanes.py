@@ -8,12 +8,15 @@ from urllib.parse import quote
 
 from outbox import operators
 from outbox.db import Record
+from outbox.event import Mark as EventMark
 from outbox.store import acts, destinations, events, find, lanes, routes, search
 from outbox.store.search import Found, Wanted
 from receiver.console.far_side import far_side
 from receiver.console.page import Act, Done, Form, Page, Pages, Visit, no_such
 
 PATH = "/console/lanes"
+MOST_WAITING = 50
+OTHERS = (EventMark.DONE, EventMark.SKIPPED, EventMark.DEAD, EventMark.DELAYED)  # what neither holds its lane nor waits in it
 MOST_LANES = 50  # a page; what holds each is looked up
 RUNS_LONG_S = 60.0
 
@@ -91,11 +94,12 @@ def path_of(lane: str) -> str:
 
 
 async def read_one(visit: Visit) -> Mapping[str, Any]:
-    """A lane's events, newest first, its head marked."""
+    """A lane's events: those that wait in the order in which they run, its head on top, and below the others, newest first."""
     lane, before = visit.query.text("lane"), visit.query.whole("before")
     if lane is None:
         raise no_such("The address names no lane. All lanes are under Lanes.")
-    found = await visit.panel("the lane's events", search.find(visit.pool, Wanted(lane=lane), before=before))
+    waiting = await visit.panel("what waits", acts.waiting(visit.pool, lane, limit=MOST_WAITING))
+    found = await visit.panel("its other events", search.find(visit.pool, Wanted(lane=lane, marks=OTHERS), before=before))
     head = await acts.head(visit.pool, lane)
     page = found.value or Found()
     about = await visit.panel("what it is about", find.thing(visit.pool, lane, contact_id=None))
@@ -103,6 +107,8 @@ async def read_one(visit: Visit) -> Mapping[str, Any]:
         "lane": lane,
         "about": about,
         "side": far_side(lane, about.value),
+        "waiting": waiting,
+        "most": MOST_WAITING,
         "found": found,
         "rows": page.rows,
         "head": None if head is None else await events.one(visit.pool, head),

@@ -14,7 +14,7 @@ from receiver.console.page import Act, Done, Form, Page, Pages, Undo, Visit, no_
 PATH = "/console/retries"
 ACTS = "/console/acts/plan"
 TYPED_OVER = 1000  # of more the number is asked for; so it is for any discard of more than one
-LISTED = 100
+LISTED, PORTIONS_SHOWN = 100, 20
 DID: Mapping[str, str] = {PlanAct.RETRY: "Retried", PlanAct.DISCARD: "Discarded", PlanAct.REPLAY: "Replayed"}
 NOT_SENT = ("already retried", "was not settled", "gone", "left out", "waits")
 
@@ -34,6 +34,7 @@ async def read(visit: Visit) -> Mapping[str, Any]:
         "events": await plans.events(visit.pool, plan_id, limit=LISTED),
         "became": plans.words(plan["act"]),
         "to": {kind: row["destination"] for kind, row in (await routes.every(visit.pool)).items()},
+        "shown": PORTIONS_SHOWN,
         "portion": plans.PORTIONS[PlanAct(plan["act"])],
         "moment": datetime.fromisoformat,
         "why_not": f"{paused['name']} is paused; its events would only wait" if paused and plan["act"] != PlanAct.DISCARD else None,
