@@ -67,7 +67,8 @@ async def _timed(pool: db.Pool, events: int) -> tuple[float, float, float]:
     made = await planning.make_replay(pool, BENCH, Wanted(kinds=[KIND]))
     made_s = time.perf_counter() - began
     await planning.start(pool, BENCH, made, alone=True)
-    began, sent_s = time.perf_counter(), None
+    began = time.perf_counter()
+    sent_s: float | None = None
     async with asyncio.timeout(PATIENCE_S):
         while (plan := await plans.one(pool, made)) is not None and plan["state"] != State.DONE:
             assert plan["state"] == State.RUNNING, dict(plan)

@@ -22,7 +22,7 @@ class Plans:
         """For ever, also through an outage."""
         rest_s = IDLE_S
         while True:
-            sent = None
+            sent: int | None = None
             try:
                 sent = await self.once()
             except DatabaseUnavailable as problem:
