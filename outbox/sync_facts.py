@@ -184,10 +184,10 @@ def _pace(row: Record) -> dict[str, Any]:
 
 def _pages(row: Record) -> int | None:
     """About how many pages a run at work will have, when its pages so far are all of the phase that it is in; None: nobody knows."""
-    done, expected = row["progress"], row["expected"]
-    if row["ended_at"] is not None or not (done and expected and row["pages"]) or row["total"] > done or expected < done:
+    done, expected, pages = row["progress"], row["expected"], int(row["pages"])
+    if row["ended_at"] is not None or not (done and expected and pages) or row["total"] > done or expected < done:
         return None
-    return ceil(expected * row["pages"] / done)
+    return ceil(pages * int(expected) / int(done))
 
 
 async def errors(pool: Connection | Pool, row: Record) -> list[dict[str, Any]]:
