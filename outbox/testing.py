@@ -57,6 +57,12 @@ begin
     execute format('truncate %s cascade', large);
   end if;
 end $$"""
+# The same for many times on one connection, which keeps the plans: a function of that connection, for the tables that there are.
+SWEEP = """select format('create function pg_temp.sweep() returns void language plpgsql as $sweep$ begin %s end $sweep$', string_agg(
+  format('if pg_relation_size(%s) > %s then truncate %s cascade; elsif pg_relation_size(%1$s) > 0 then delete from %3$s; end if;',
+         c.oid, case when c.relname in ('pending', 'busy', 'delayed') then 0 else 1048576 end, c.oid::regclass), ' '))
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where n.nspname in ('outbox', 'crm') and c.relkind = 'r' and c.relname <> 'migrations'"""
 DRAIN_TIMEOUT_S = 30
 
 
@@ -116,8 +122,11 @@ class Broom:
 
     async def _sweep(self) -> None:
         if self._connection is None:
-            self._connection = await asyncpg.connect(self._dsn, server_settings={"application_name": "postroom:broom"})
-        await self._connection.execute(EMPTY)
+            # To set the role for each sweep would throw the plans away.
+            settings = {"application_name": "postroom:broom", "session_replication_role": "replica"}
+            self._connection = await asyncpg.connect(self._dsn, server_settings=settings)
+            await self._connection.execute(await self._connection.fetchval(SWEEP))
+        await self._connection.execute("select pg_temp.sweep()")
 
     def put_away(self) -> None:
         """Closes the connection and the loop."""

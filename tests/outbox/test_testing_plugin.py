@@ -1,5 +1,6 @@
 """The pytest plugin as an app gets it: in a run of its own, that leaves neither a server nor a folder behind."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import psutil
 import pytest
 
 from outbox.embedded import locks
-from outbox.testing import EMPTY, Postroom
+from outbox.testing import EMPTY, Broom, Postroom
 
 APP_TEST = """
 import pytest
@@ -152,11 +153,17 @@ def test_a_run_that_asks_for_no_database_starts_none_and_deletes_what_a_killed_o
     assert left_behind(name) == left_behind(left) == []
 
 
-async def test_every_table_is_emptied_whether_its_rows_are_few_or_many(postroom: Postroom) -> None:
+@pytest.mark.parametrize("how", ["once", "again and again"])
+async def test_every_table_is_emptied_whether_its_rows_are_few_or_many(postroom: Postroom, how: str) -> None:
     await postroom.pool.execute("select outbox.stage('a.kind', '{}', lane => 'a lane', key => 'a key')")
     await postroom.pool.execute("insert into outbox.keys select gen_random_uuid(), n from generate_series(1, 30000) n")
     await postroom.pool.execute("insert into outbox.delayed (due_at, event_id, lane, urgency) values (now(), 1, 1, 1)")
-    await postroom.pool.execute(EMPTY)
+    if how == "once":
+        await postroom.pool.execute(EMPTY)
+    else:
+        broom = Broom(postroom.dsn)
+        for sweep in (broom.sweep, broom.sweep, broom.put_away):
+            await asyncio.to_thread(sweep)
     tables = await postroom.pool.fetch(
         "select c.oid::regclass::text from pg_class c where relkind = 'r' and relname <> 'migrations'"
         " and relnamespace in ('outbox'::regnamespace, 'crm'::regnamespace)"
