@@ -5,7 +5,7 @@ looking at it. A zoom of 200 % on a window of 1280 px lays out 640 px, one of 40
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -40,10 +40,10 @@ LOOKS = (
     Look(DESKTOP_PX, "light", EVERYTHING),
     Look(DESKTOP_PX, "dark", COLOURS, alike=True),
     Look(PHONE_PX, "light", [*COLOURS, *SIZES], alike=True),
-    Look(PHONE_PX, "dark", COLOURS, alike=True),
     Look(640, "dark", []),
     Look(320, "dark", []),
 )
+LATE = (Look(PHONE_PX, "dark", COLOURS, alike=True),)
 STYLED = """async (addresses) => {
   const loaded = (address) => new Promise((done, failed) => {
     const sheet = Object.assign(document.createElement("link"), { rel: "stylesheet", href: address, onload: done, onerror: failed });
@@ -115,7 +115,8 @@ async def every_page(served: Served, talk: APIRequestContext) -> Mapping[str, st
     return every
 
 
-async def test_axe_finds_nothing_on_any_page_and_a_zoom_needs_no_scrolling_sideways(served: Served) -> None:
+@pytest.mark.parametrize("looks", [LOOKS, pytest.param(LATE, marks=pytest.mark.long)], ids=["telling looks", "the rest"])
+async def test_axe_finds_nothing_on_any_page_and_a_zoom_needs_no_scrolling_sideways(served: Served, looks: Sequence[Look]) -> None:
     async with served.tab(bypass_csp=True) as tab:
         every = await every_page(served, tab.page.request)
         await tab.open("sign-in")
@@ -124,7 +125,7 @@ async def test_axe_finds_nothing_on_any_page_and_a_zoom_needs_no_scrolling_sidew
         await tab.page.evaluate(STYLED, sorted(sheets - set(there)))
         await tab.page.evaluate(AXE_SCRIPT)
         found = list[str]()
-        for look in LOOKS:
+        for look in looks:
             await tab.page.emulate_media(color_scheme="dark" if look.scheme == "dark" else "light")
             await tab.page.set_viewport_size({"width": look.width, "height": 740})
             found += await tab.page.evaluate(LOOKED, [every, look.rules, look.width, FRAME, look.alike])

@@ -70,7 +70,7 @@ async def killed_at_random(world: World, evidence: Keep, *, events: int, every_s
 
 
 async def test_p9_processes_killed_at_random_lose_nothing_and_do_nothing_twice(world: World, evidence: Keep) -> None:
-    fleet = await killed_at_random(world, evidence, events=300, every_s=(0.2, 0.6), name="a short run", select="lose_nothing")
+    fleet = await killed_at_random(world, evidence, events=150, every_s=(0.2, 0.6), name="a short run", select="lose_nothing")
     assert fleet.killed.total() >= 2
 
 
@@ -100,7 +100,7 @@ async def postgres_stopped(server: Embedded, world: World, evidence: Keep, *, ev
 
 
 async def test_p9_postgres_stopped_at_once_under_load_loses_nothing(own_server: Embedded, own_world: World, evidence: Keep) -> None:
-    await postgres_stopped(own_server, own_world, evidence, events=150, times=1, name="a short run", select="stopped_at_once")
+    await postgres_stopped(own_server, own_world, evidence, events=100, times=1, name="a short run", select="stopped_at_once")
 
 
 @pytest.mark.long

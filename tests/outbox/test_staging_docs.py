@@ -1,4 +1,4 @@
-"""docs/staging.md, run: every example on the page does what the page says."""
+"""docs/staging.md, run: every example on the page does what the page says (that of a test: test_testing_plugin.py)."""
 
 import json
 import re
@@ -17,11 +17,8 @@ from sqlalchemy.pool import NullPool
 import outbox
 from outbox.event import KIND
 from outbox.testing import Postroom
-from tests.outbox.test_testing_plugin import left_behind, run
+from tests.outbox.staging_page import EXAMPLES, FENCES, PAGE
 
-PAGE = (Path(outbox.__file__).parents[1] / "docs" / "staging.md").read_text("utf-8")
-EXAMPLES: dict[str, str] = dict(re.findall(r"<!-- example: ([\w -]+) -->\n```\w+\n(.*?)```", PAGE, re.DOTALL))
-FENCES = re.findall(r"^```(\w+)$", PAGE, re.MULTILINE)
 BOOKING = {"id": 7, "guest": "Ada"}
 
 
@@ -200,15 +197,6 @@ async def test_the_grants_examples_are_enough(shop: Postroom, stranger: str) -> 
     await connection.execute("insert into mine values (1, 'scheduled')")
     await connection.close()
     assert [event["kind"] for event in await shop.staged()] == ["a", "appointment.created"]
-
-
-def test_the_test_example_passes_in_an_app(tmp_path: Path) -> None:
-    (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
-    (tmp_path / "test_bookings.py").write_text(EXAMPLES["test"])
-    result, name = run(tmp_path)
-    assert result.returncode == 0, result.stdout
-    assert "1 passed" in result.stdout
-    assert left_behind(name) == []
 
 
 def test_the_rules_on_the_page_are_those_of_the_code() -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from outbox.embedded import locks
 from outbox.testing import EMPTY, Broom, Postroom
+from tests.outbox.staging_page import EXAMPLES
 
 APP_TEST = """
 import pytest
@@ -111,11 +112,12 @@ def write_app(folder: Path, tests: str, *, mode: str) -> None:
     (folder / "test_app.py").write_text(tests)
 
 
-def test_an_apps_tests_pass_with_the_fixtures_in_two_processes_and_leave_no_postgres(tmp_path: Path) -> None:
+def test_an_apps_tests_and_that_of_the_docs_pass_with_the_fixtures_in_two_processes_and_leave_no_postgres(tmp_path: Path) -> None:
     write_app(tmp_path, APP_TEST, mode="strict")
+    (tmp_path / "test_bookings.py").write_text(EXAMPLES["test"])
     result, name = run(tmp_path, "-n2")
     assert result.returncode == 0, result.stdout
-    assert "5 passed" in result.stdout
+    assert "6 passed" in result.stdout
     assert left_behind(name) == []
 
 
