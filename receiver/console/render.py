@@ -6,9 +6,11 @@ The headers of every page are here, too: nothing inline, nothing foreign, nothin
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime, tzinfo
-from typing import Any
+from types import CodeType
+from typing import Any, Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import BytecodeCache, Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2.bccache import Bucket
 from markupsafe import Markup, escape
 from starlette.responses import Response
 
@@ -28,6 +30,24 @@ HEADERS = {
 }
 
 
+class Compiled(BytecodeCache):
+    """Templates as this process compiled them: that takes longer than to render them, and a process may have more than one app."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, str], CodeType | None] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """By name and content."""
+        bucket.code = self._kept.get((bucket.key, bucket.checksum))
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Until the process ends."""
+        self._kept[bucket.key, bucket.checksum] = bucket.code
+
+
+COMPILED: Final = Compiled()
+
+
 class Renderer:
     """The templates of receiver/console/templates."""
 
@@ -36,6 +56,7 @@ class Renderer:
             loader=PackageLoader("receiver.console"),
             autoescape=select_autoescape(default=True),
             undefined=StrictUndefined,
+            bytecode_cache=COMPILED,
             trim_blocks=True,
             lstrip_blocks=True,
         )

@@ -24,7 +24,7 @@ from sqlalchemy.pool import NullPool
 import outbox
 from outbox.kinds import AppointmentChange, AppointmentStatus
 from outbox.testing import Postroom
-from tests.outbox.test_staging_docs import EXAMPLES
+from tests.outbox.staging_page import EXAMPLES
 
 ROOT = Path(outbox.__file__).parents[1]
 ID = uuid.UUID("6f9619ff-8b86-4d01-b42d-00cf4fc964ff")
