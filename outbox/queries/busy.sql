@@ -227,17 +227,20 @@ with heads as materialized (
   select b.lane, b.event_id, b.urgency, b.owner, b.due_at, b.attempt, b.why from outbox.busy b
   where b.event_id > $1 and b.lane <> b.event_id and (not $3 or b.owner is null)
     and ($4::bigint is null or b.event_id < $4) and ($5::bool is null or $5 = (coalesce(b.due_at, now()) = 'infinity'))
-  order by b.event_id limit $2)
+  order by b.event_id limit $2),
+runs as materialized (                            -- of all heads in one go: each look into attempts alone reads many pages for few rows
+  select a.event_id, max(a.started_at) filter (where a.outcome = 'p') again_at, min(a.started_at) first_at,
+         (array_agg(a.outcome order by a.attempt desc, a.started_at desc))[1] last
+  from outbox.attempts a
+  where a.event_id = any (array(select event_id from heads)) and a.event_id between (select min(event_id) from heads) and (select max(event_id) from heads)
+  group by a.event_id)
 select e.lane, h.event_id, e.kind, case when h.owner is null then coalesce(h.why, 'waiting') else 'running' end why, w.name worker,
        nullif(h.due_at, 'infinity') until, coalesce(runs.again_at, runs.first_at, e.staged_at) since, h.attempt, behind.n waiting,
        case when h.owner is not null then 'running' when h.due_at = 'infinity' then 'held' when runs.last = 'z' then 'snoozed' else 'retry' end mark
 from heads h
 cross join lateral (select lane, kind, staged_at from outbox.events e where e.id = h.event_id offset 0) e
 left join outbox.workers w on w.id = h.owner
-cross join lateral (
-  select max(a.started_at) filter (where a.outcome = 'p') again_at, min(a.started_at) first_at,
-         (array_agg(a.outcome order by a.attempt desc, a.started_at desc))[1] last
-  from outbox.attempts a where a.event_id = h.event_id) runs
+left join runs on runs.event_id = h.event_id
 cross join lateral (
   select count(*)::int n from (select from outbox.pending p where p.urgency in (0, 1) and p.lane = h.lane limit 1001) x) behind
 order by h.event_id
