@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 from outbox.db import Record
 from outbox.store import audit
@@ -15,6 +16,13 @@ from receiver.console import words
 from receiver.console.page import Download, Page, Pages, Visit
 
 PATH = "/console/audit"
+EVENT_DIGITS = 11
+PLACES: Mapping[str, str] = {
+    **dict.fromkeys(("pause", "resume", "test"), "/console/connections#way-{}"),
+    **dict.fromkeys(("promote handshake", "reveal handshake"), "/console/connections#notion"),
+    **dict.fromkeys(("set auto-sync", "import contacts", "leave out contacts"), "/console/syncs/google-contacts:{}"),
+    "note on group": "/console/dead/{}",
+}
 MOST_IN_CSV = 10_000
 
 
@@ -92,18 +100,24 @@ def _row(row: Record) -> Row:
     result = {} if row["result"] is None else json.loads(row["result"])
     said = ", ".join(f"{name.replace('_', ' ')} {_plain(value)}" for name, value in result.items() if value is not None)
     via = WORDS[Via(row["via"])]
-    return Row(row["id"], row["at"], row["who"], via, row["what"], row["target"], _link(row["target"]), row["reason"], said)
+    return Row(row["id"], row["at"], row["who"], via, row["what"], row["target"], place_of(row["what"], row["target"]), row["reason"], said)
 
 
 def _plain(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _link(target: str | None) -> str | None:
-    """Where an act's object is: an event's id is a number of 11 digits and more."""
-    if target is not None and target.isascii() and target.isdigit() and len(target) >= 11:
+def place_of(what: str, target: str | None) -> str | None:
+    """Where an act's object is; None: it has no page. Pure. An event's id, which a run's is too, is a number of 11 digits and more."""
+    if target is None:
+        return None
+    if target.isascii() and target.isdigit() and len(target) >= EVENT_DIGITS:
         return f"/console/events/{target}"
-    return None
+    if "plan" in what.split():
+        return f"/console/retries/{quote(target, safe='')}"
+    if {"sync", "schedule"} & set(what.split()):
+        return f"/console/syncs/{quote(target.partition(' ')[0], safe='')}"
+    return PLACES.get(what, "").format(quote(target, safe="")) or None
 
 
 SITE = Pages(pages=(Page(PATH, "audit.html", read, tab="audit"),), downloads=(Download(f"{PATH}.csv", download),))
