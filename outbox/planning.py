@@ -11,6 +11,7 @@ from typing import Any
 
 import asyncpg
 
+from outbox import ways
 from outbox.db import Pool, Record
 from outbox.errors import NotNow
 from outbox.event import State as EventState
@@ -168,22 +169,24 @@ def _kinds(plan: Record) -> dict[str, int]:
 
 
 async def _destinations(pool: Where, plan: Record) -> list[dict[str, Any]]:
-    """Whom a plan's events call, whether that flows, and its budget."""
+    """Whom a plan's events call, whether that flows, and its budget: calls_per_s None: nobody has called there yet."""
     of_kind, standing = await routes.every(pool), {row["name"]: row for row in await destinations.every(pool)}
-    budget = {row["credential"]: row for row in await budgets.every(pool)}
+    spent = await budgets.every(pool)
     found: dict[str, int] = {}
     for kind, number in _kinds(plan).items():
         name = of_kind[kind]["destination"] if kind in of_kind else None
         if name is not None:
             found[name] = found.get(name, 0) + number
+    paces = {name: ways.pace_of(name, spent, others={*found, *standing}) for name in found}
     return [
         {
             "name": name,
             "events": number,
             "state": standing[name]["state"] if name in standing else "flowing",
             "why": standing[name]["why"] if name in standing else None,
-            "calls_today": budget[name]["used"] if name in budget else None,
-            "calls_left_today": budget[name]["daily_left"] if name in budget else None,
+            "calls_today": pace.day_used if (pace := paces[name]) else None,
+            "calls_left_today": pace and pace.day_left,
+            "calls_per_s": pace and pace.per_s,
         }
         for name, number in found.items()
     ]

@@ -139,6 +139,7 @@ class PlanDestination(Said):
     why: str | None
     calls_today: int | None
     calls_left_today: int | None = Field(description="As the destination last said; null: it does not.")
+    calls_per_s: float | None = Field(description="How many its budget allows after a first burst; null: nobody has called there yet.")
 
 
 class Portion(Said):

@@ -79,13 +79,13 @@ async def test_a_plan_for_a_paused_destination_can_be_made_and_not_started(postr
         """insert into outbox.routes (kind, handler, destination, deadline_s, retries, schedule_s)
            values ('test.phone', 'x.y', 'ghl', 1, 'no retries', '{}') on conflict (kind) do update set destination = 'ghl'"""
     )
+    await postroom.pool.execute("insert into outbox.budgets (credential, tokens, burst, per_s, used) values ('ghl:loc_1', 93, 100, 10, 7)")
     async with started(postroom) as talk:
         await talk.post("/api/destinations/ghl/pause", {"reason": "a test"})
         plan = await made(talk)
         refused = await talk.post(f"{PLANS}/{plan['id']}/start")
-    assert plan["destinations"] == [
-        {"name": "ghl", "events": 12, "state": "paused", "why": "a test", "calls_today": None, "calls_left_today": None}
-    ]
+    budget = {"calls_today": 7, "calls_left_today": None, "calls_per_s": 10.0}
+    assert plan["destinations"] == [{"name": "ghl", "events": 12, "state": "paused", "why": "a test", **budget}]
     assert refused.status_code == 409
     assert "ghl is paused" in refused.json()["detail"]
 
