@@ -60,6 +60,7 @@ ASKED = (
     "/console/events?since=all&n=200",
     "/console/lanes?show=all",
     "/console/lanes/one?lane=ghl%3Acontact%3Ac77",
+    "/console/events/found?lane=ghl%3Acontact%3Ac77&lane=contact%3Ac77",
     "/console/audit?who=ana",
 )
 

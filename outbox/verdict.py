@@ -83,7 +83,8 @@ def verdict(event: Record | Mapping[str, Any], *, steps_done: int = 0, reason_of
         case "running":
             return f"Attempt {attempts} is under way."
         case "retry":
-            return f"{_attempts(attempts)} failed: {why}. It is tried again by itself.{when}"
+            again = "" if "tried again" in why else " It is tried again by itself."  # a reason of ours may say it already
+            return f"{_attempts(attempts)} failed: {why}.{again}{when}"
         case "snoozed":
             return f"It was put off: {why}. It runs again by itself.{when}"
         case "delayed":

@@ -73,17 +73,19 @@ select count(*)::int accepted,
 from outbox.events e left join undone u on u.event_id = e.id left join ends x on x.event_id = e.id
 
 -- name: counts
--- read only: what is undone, by where it waits, the dispatchers that live and the destinations that stand. Never looks at events.
+-- read only: what is undone, by where it waits, the named lanes that are held, the dispatchers that live and the destinations that stand.
+-- Never looks at events.
 -- attempt is not in the index of pending, which keeps an entry of each settled event while somebody holds a snapshot: a row to look up for each.
 select (select count(*)::int from outbox.pending where attempt >= 0) pending,
-       busy.running, busy.waiting, busy.held,
+       busy.running, busy.waiting, busy.held, busy.lanes,
        (select count(*)::int from outbox.delayed) "delayed",
        (select count(*)::int from outbox.dead) dead,
        (select count(*)::int from outbox.workers where ended_at is null and until > now()) workers,
        (select count(*)::int from outbox.destinations where state <> 'flowing') stopped
 from (select (count(*) filter (where owner is not null))::int running,
              (count(*) filter (where due_at < 'infinity'))::int waiting,
-             (count(*) filter (where due_at = 'infinity'))::int held from outbox.busy) busy
+             (count(*) filter (where due_at = 'infinity'))::int held,
+             (count(*) filter (where owner is null and lane <> event_id))::int lanes from outbox.busy) busy
 
 -- name: replay_lock
 -- keeps two people from replaying one event at the same moment, and retention from dropping it.

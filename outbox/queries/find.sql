@@ -22,6 +22,15 @@ select what, lane from (
 where lane is not null
 order by what, lane limit $3
 
+-- name: shown
+-- read only: what the events of these ids are, and since when.
+select e.id, e.kind, s.mark, e.staged_at from outbox.states($1) s
+cross join lateral (select id, kind, staged_at from outbox.events e where e.id = s.event_id offset 0) e
+
+-- name: staged_at
+-- read only: when an event was staged.
+select staged_at from outbox.events where id = $1
+
 -- name: turned_away
 -- read only: requests that were rejected between $1 and $2, by source and reason, the most first.
 select source, reason, count(*)::int requests, max(at) last_at from outbox.rejected where at >= $1 and at < $2 group by source, reason

@@ -54,6 +54,10 @@ select (select coalesce(sum(accepted), 0) from outbox.arrivals where minute > no
      + (select count(*) from (select from outbox.events e where e.id >= coalesce((select next_id from outbox.arrivals_counted), 0)
                               and e.staged_at > now() - $1::float8 * interval '1 s' limit 100000) fresh)::int accepted
 
+-- name: sources
+-- read only: who staged an event in the last day, 100 at most.
+select distinct source from outbox.arrivals where minute > now() - interval '1 day' order by source limit 100
+
 -- name: bars
 -- read only: the last $1 bars of $2 seconds each, oldest first; the last one is still in progress.
 with bars as (

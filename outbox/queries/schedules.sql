@@ -28,5 +28,6 @@ select sync, type, cron, zone, every_s, catch_up, is_on, due_at, fired_at, edite
 from outbox.schedules where sync = any($1) order by sync, type
 
 -- name: coming
--- read only: what comes due, of all syncs but those of users.
-select sync, type, due_at from outbox.schedules where is_on and sync not like 'google-contacts:%' order by sync, type
+-- read only: what comes due, of all syncs but those of users; one that cannot run, or is paused, does not come.
+select sync, type, due_at from outbox.schedules s where is_on and sync not like 'google-contacts:%'
+  and not exists (select from outbox.syncs y where y.name = s.sync and (y.off is not null or y.paused_at is not null)) order by sync, type

@@ -63,6 +63,20 @@ async def thing(connection: Connection | Pool, lane: str, *, contact_id: str | N
     return await db.fetchrow(connection, Q["thing"], lane, contact_id, timeout_s=TIMEOUT_S)
 
 
+async def newest_of(connection: Connection | Pool, lanes: Sequence[str]) -> dict[str, Record | None]:
+    """The newest event of each lane: id, kind, mark, staged_at; None: no event of it is known."""
+    newest = {lane: await _newest(connection, lane) for lane in lanes}
+    rows = await db.fetch(connection, Q["shown"], [one for one in newest.values() if one is not None], timeout_s=TIMEOUT_S)
+    known = {row["id"]: row for row in rows}
+    return {lane: known.get(event_id) for lane, event_id in newest.items()}
+
+
+async def staged_at(connection: Connection | Pool, event_id: int | None) -> datetime | None:
+    """When an event was staged, or None."""
+    at: datetime | None = None if event_id is None else await db.fetchval(connection, Q["staged_at"], event_id, timeout_s=TIMEOUT_S)
+    return at
+
+
 async def turned_away(connection: Connection | Pool, *, since: datetime, until: datetime) -> list[Record]:
     """Rejected requests of a time, by source and reason."""
     return await db.fetch(connection, Q["turned_away"], since, until)

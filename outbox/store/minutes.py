@@ -52,6 +52,11 @@ class Bar:
     counts: Counts
 
 
+async def sources(connection: Connection | Pool) -> list[str]:
+    """Who staged an event in the last day."""
+    return [row["source"] for row in await db.fetch(connection, Q["sources"])]
+
+
 async def add(connection: Connection | Pool, counted: Iterable[tuple[datetime, str, Counts]]) -> None:
     """Adds counts of (minute, kind)."""
     rows = [(at, kind, c.done, c.skipped, c.dead, c.failures, c.settled_ms, c.late) for at, kind, c in counted]

@@ -65,11 +65,12 @@ class Query:
         return None
 
     def choices(self, name: str, words: type[E]) -> list[E]:
-        """Several of a closed set."""
+        """Several of a closed set: a name that repeats, or words with commas, as a form's one field sends them."""
         found: list[E] = []
         for value in self.many(name):
-            if value in set(words):
-                found.append(words(value))
+            said = value.split(",")
+            if set(said) <= set(words):
+                found += [words(one) for one in said]
             else:
                 self._ignore(name, value)
         return found

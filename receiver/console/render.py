@@ -61,7 +61,9 @@ class Renderer:
             lstrip_blocks=True,
         )
         self._jinja.globals.update(asset=assets.url, words=words, new_form_id=lambda: str(uuid.uuid4()), icon=self._icon)
-        self._jinja.filters.update(count=words.count, duration=words.duration, size=words.size, cut=words.cut, mask=words.mask, ticks=ticks)
+        self._jinja.filters.update(
+            count=words.count, duration=words.duration, size=words.size, brief=words.brief, cut=words.cut, mask=words.mask, ticks=ticks
+        )
         self._sprite = assets.url("shapes.svg")
 
     def page(self, template: str, context: Mapping[str, Any], *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

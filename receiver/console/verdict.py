@@ -48,7 +48,7 @@ def waits_for(event: Mapping[str, Any], *, workers: int, now: datetime) -> str |
         case Mark.HELD:
             return _stands(event)
         case Mark.RETRY:
-            return f"it is tried again {again}: {words.cut(event['why'].partition('. ')[0], 80)}"  # what to do about it is on its page
+            return f"it is tried again {again}: {words.brief(event['why'], 80)}"  # what to do about it is on its page
         case Mark.SNOOZED:
             return f"it asked to be run again {again}"
         case Mark.DELAYED:

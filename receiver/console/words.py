@@ -165,6 +165,12 @@ def cut(text: str, most: int = 32) -> str:
     return f"{text[: most - 1 - tail]}…{text[-tail:]}"
 
 
+def brief(text: str, most: int = 90) -> str:
+    """A reason in a list: its first sentence; what to do about it stands on the page that it leads to."""
+    first = text.partition(". ")[0]
+    return first if len(first) <= most else f"{first[: most - 1].rstrip()}…"
+
+
 def mask(value: object) -> str:
     """What a viewer sees of a value: its ends and its length."""
     text = str(value)

@@ -32,6 +32,11 @@ async def test_events_are_listed_filtered_and_downloaded(postroom: Postroom) -> 
         filtered = await visitor.page("/console/events?kind=test.one&stat=ded")
         csv = (await visitor.get("/console/events.csv?kind=test.two")).text
         nothing = await visitor.page("/console/events?lane=nowhere")
+        several = (await visitor.get("/console/events?why=ready&why=behind&err=cafe&kind=test.one&dest=ghl")).text
+        again = await visitor.page("/console/events?why=ready,behind")
+        await postroom.pool.execute("insert into outbox.arrivals values (now() - interval '1 h', 'shop', 3)")
+        followed = (await visitor.get("/console/events?tail=1")).text
+        older = (await visitor.get(f"/console/events?tail=1&before={second}")).text
     assert page.index(f"#{second}") < page.index(f"#{first}")
     assert f"#{second}" not in filtered
     assert "ignored: stat=ded" in filtered
@@ -39,6 +44,11 @@ async def test_events_are_listed_filtered_and_downloaded(postroom: Postroom) -> 
     assert [line.partition(",")[0] for line in csv.split()] == ["id", str(second)]
     assert "No event matches this filter in the last 24h" in nothing
     assert "The sender may never have sent it" in nothing
+    for kept in ('value="ready,behind" selected', 'name="err" value="cafe"', 'list="kinds" value="test.one"'):
+        assert kept in several
+    assert f"#{first}" in again
+    assert '<option value="shop">' in followed
+    assert (followed.count('data-live="newest totals"'), older.count('data-live="newest totals"')) == (2, 0)
 
 
 def test_the_foot_of_a_list_says_the_same_command_with_the_filters_in_use() -> None:
@@ -77,13 +87,21 @@ async def test_what_was_tried_often_is_listed_by_any_state(postroom: Postroom, d
         first = {event.id: event for event in await me.claim()}
         await me.retry(first[often])
         await me.done(first[once], *await me.take_due())
-    async with looking(postroom) as visitor:
+        (waits,) = await put(postroom, "chair:3")
+        await me.retry(*await me.claim(), delay_s=3600)
+    async with operating(postroom) as visitor:
         html = (await visitor.get("/console/events?attempts=2")).text
         odd = await visitor.page("/console/events?attempts=0")
+        waiting = (await visitor.get("/console/events?why=retry")).text
+        ran = await visitor.send("/console/acts/run/ticked", {"form": await visitor.form_id(), "event": [str(waits), str(once)]})
+        said = await visitor.page(ran.headers["location"])
     assert (f"Open #{often}" in html, f"Open #{once}" in html) == (True, False)
     assert "Attempts at least: 2 ×" in words(html)
     assert "<details open><summary>More filters" in html
     assert "ignored: attempts=0" in odd
+    assert f'value="{waits}" aria-label="Tick' in waiting
+    assert "1 of 2 events runs now: 1 is done." in said
+    assert await postroom.value("select due_at <= now() from outbox.busy where event_id = $1", waits)
 
 
 async def test_the_list_is_paged_both_ways_and_sorted_by_its_links(postroom: Postroom) -> None:
@@ -117,7 +135,7 @@ async def staged_at(postroom: Postroom, event_id: int) -> str:
     return quote(at.isoformat())
 
 
-async def test_what_a_filter_finds_is_planned_and_replayed_and_the_ticked_are_at_once(postroom: Postroom, drain: Drain) -> None:
+async def test_what_a_filter_finds_is_planned_and_replayed_and_so_are_several_that_are_ticked(postroom: Postroom, drain: Drain) -> None:
     known = await stage_all(postroom, *(Event("test.unheard", {"n": n}) for n in range(3)), Event("test.phone", {}))
     await drain(DYING)
     async with operating(postroom) as visitor:
@@ -144,6 +162,9 @@ async def test_what_a_filter_finds_is_planned_and_replayed_and_the_ticked_are_at
         resumed = await visitor.page(plan)
         both = await visitor.send("/console/acts/again", {"form": await visitor.form_id(), "event": by_hand})
         said = await visitor.page(both.headers["location"])
+        await drain(DYING)
+        several = await visitor.send("/console/acts/again", {"form": await visitor.form_id(), "event": [*by_hand, str(known[0])]})
+        planned = await visitor.page(several.headers["location"])
     assert waiting.status_code == 303
     assert "replay 3 events" in page
     assert "no route: skipped again" in page
@@ -151,11 +172,12 @@ async def test_what_a_filter_finds_is_planned_and_replayed_and_the_ticked_are_at
     assert "Replayed 1 of 3: 2 waits" in began
     assert "sends nothing more; what was sent goes on" in words(stopped)
     assert "goes on with what is left" in resumed
-    assert "Replayed 1 of 2: 1 is dead. View" in said
+    assert f"#{later[0]} is in the queue again: 1 is dead. View" in said
+    assert "Nothing was replayed yet: 1 is dead." in planned
+    assert "replay 2 events" in planned
     noted = await postroom.rows("select what, target, result from outbox.audit where what like '%replay%' order by id")
-    assert [row["what"] for row in noted] == ["replay many", "plan replay", "replay many"]
-    assert json.loads(noted[1]["result"])["kinds"] == ["test.unheard"]
-    assert [json.loads(row["result"]) for row in noted[::2]] == [{"of": 1, "replayed": 0}, {"of": 2, "replayed": 1}]
+    assert [row["what"] for row in noted] == ["plan replay", "replay", "plan replay"]
+    assert json.loads(noted[0]["result"])["kinds"] == ["test.unheard"]
 
 
 async def test_an_event_says_why_and_a_viewer_sees_masks(postroom: Postroom) -> None:
@@ -402,6 +424,18 @@ async def test_finding_leads_to_the_event_and_says_nothing_in_the_url(postroom: 
     async with looking(postroom) as visitor:
         by_id = await visitor.act("/console/find", text=f"#{event_id}")
         by_mail = await visitor.act("/console/find", text="ada@example.com")
+        (other,) = await put(postroom, "contact:c1")
+        both = await visitor.act("/console/find", text="ada@example.com")
+        lanes = await visitor.page(both.headers["location"])
+        await postroom.pool.execute("update crm.contacts set ghl_contact_id = 'c2'")
+        quiet = await visitor.page((await visitor.act("/console/find", text="ada@example.com")).headers["location"])
+        nobody = await visitor.page((await visitor.act("/console/find", text="+1 555 0100")).headers["location"])
     assert by_id.headers["location"] == f"/console/events/{event_id}"
     assert "lane=ghl%3Acontact%3Ac1" in by_mail.headers["location"]
-    assert "ada" not in by_mail.headers["location"]
+    assert "ada" not in by_mail.headers["location"] + both.headers["location"]
+    assert f"contact:c1 #{other} a ready" in lanes
+    assert f"ghl:contact:c1 #{event_id} a ready" in lanes
+    assert "nothing has ever happened in its lanes" in quiet
+    for page in (quiet, nobody):
+        assert "No event of it is known here" in page
+        assert "The sender may never have sent it" in page

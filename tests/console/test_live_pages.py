@@ -73,6 +73,11 @@ async def test_a_list_says_what_is_newer_by_itself_and_the_switch_stops_it(serve
         await served.postroom.value(stage, "second")
         await tab.page.keyboard.press(".")
         await tab.said("1 newer.")
+        await tab.page.get_by_role("link", name="Live tail").click()
+        await tab.said("what comes stands here by itself")
+        await tab.said("Live")
+        await served.postroom.value(stage, "third")
+        await tab.page.locator("tr[data-row]").nth(2).wait_for()
 
 
 async def test_a_page_says_that_its_server_is_gone_and_catches_up_with_the_next_one(

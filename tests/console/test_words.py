@@ -67,6 +67,11 @@ def test_a_time_goes_through_a_form_and_comes_back_in_its_zone() -> None:
     assert query.ignored == ["from=soon"]
 
 
+def test_a_reason_is_brief_in_a_list() -> None:
+    assert words.brief("ghl answered 503. It is tried again.") == "ghl answered 503"
+    assert words.brief("word " * 30, 12) == "word word w…"
+
+
 def test_counts_rates_and_long_keys() -> None:
     assert (words.count(18431), words.counted(10_001), words.rate(12), words.rate(0.117)) == ("18,431", "10,000+", "12/s", "7/min")
     assert words.cut("a" * 20 + "b" * 20, 11) == "aaaaa…bbbbb"

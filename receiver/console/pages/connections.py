@@ -73,7 +73,7 @@ class Shown:
 async def read(visit: Visit) -> Mapping[str, Any]:
     """Sources, destinations and handshakes, each on its own."""
     doors, ways, tokens, tested = await asyncio.gather(
-        visit.panel("the sources", _doors(visit)),
+        visit.panel("the sources", doors_of(visit)),
         visit.panel("the destinations", _ways(visit)),
         visit.panel("Notion's tokens", handshakes.every(visit.pool, SOURCE)),
         visit.panel("which tests there are", operators.tested(visit.pool)),
@@ -92,7 +92,8 @@ async def read(visit: Visit) -> Mapping[str, Any]:
     }
 
 
-async def _doors(visit: Visit) -> list[Door]:
+async def doors_of(visit: Visit) -> list[Door]:
+    """Who may send to us, by address."""
     rows = {row["name"]: row for row in await sources.every(visit.pool)}
     matched, day = await sources.keys(visit.pool), await sources.day(visit.pool)
     listed = []

@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
+from urllib.parse import urlencode
 
 from outbox.db import Record
 from outbox.event import Mark, State
 from outbox.finding import absence
-from outbox.store import events, find, routes, search
+from outbox.store import events, find, minutes, routes, search
 from outbox.store.search import Found, Wanted
 from receiver.config import Role
 from receiver.console import words
 from receiver.console.page import Act, Done, Download, Form, Page, Pages, Visit
 
-PATH = "/console/events"
+PATH, FOUND = "/console/events", "/console/events/found"
 MOST_IN_CSV = 2_000
 MOST_NEWER = 100
 CHIPS: Mapping[str, str] = {
@@ -53,6 +54,7 @@ class Sort(StrEnum):
 
 
 SETTLED = frozenset({"done", "skipped", "dead"})
+TIMED = frozenset({Mark.RETRY, Mark.SNOOZED, Mark.DELAYED})  # what may run before its time
 VIEWS: tuple[tuple[str, str, str | None], ...] = (  # words, page, and which count of outbox.store.events.counts() it lists
     ("Dead", f"{PATH}?state=dead&since=all", "dead"),
     ("Waiting their turn", f"{PATH}?why=ready&why=behind&since=all", "pending"),
@@ -89,11 +91,12 @@ async def read(visit: Visit) -> Mapping[str, Any]:
     wanted, before, after = wanted_of(visit, since, known), query.whole("before"), query.whole("after")
     limit = query.whole("n", low=20, high=200) or 50
     upward = after is not None or (sort is Sort.OLDEST and before is None)
-    finding = search.find(visit.pool, wanted, before=before, after=after, upward=upward, limit=limit, known_sources=sources_of(visit))
+    sources = await sources_of(visit)
+    finding = search.find(visit.pool, wanted, before=before, after=after, upward=upward, limit=limit, known_sources=sources)
     found = await visit.panel("events", finding)
     page = found.value or Found()
     leaf = _leaf(page, before=before, after=after, upward=upward)
-    is_named = wanted.key is not None or wanted.lane is not None
+    is_about = wanted.key or wanted.lane or wanted.kinds or wanted.sources or wanted.text
     return {
         "found": found,
         "page": page,
@@ -102,6 +105,7 @@ async def read(visit: Visit) -> Mapping[str, Any]:
         "upward": upward,
         "sort": sort,
         "settled": SETTLED,
+        "timed": TIMED,
         "wanted": wanted,
         "same": same(wanted),
         "since": since,
@@ -112,7 +116,13 @@ async def read(visit: Visit) -> Mapping[str, Any]:
         "to": {kind: row["destination"] for kind, row in known.items()},
         "destinations": sorted({row["destination"] for row in known.values() if row["destination"]}),
         "destination": query.text("dest"),
-        "sources": sources_of(visit),
+        "kind": query.text("kind"),
+        "group": wanted.group,
+        "follows": leaf.is_first and not upward and query.text("tail") is not None,
+        "followed": query.url(PATH, before=None, after=None, tail=1),
+        "left_alone": query.url(PATH, tail=None),
+        "back_at": await visit.panel("how far was looked", find.staged_at(visit.pool, page.back_to)) if page.looked else None,
+        "sources": sources,
         "chips": chips_of(visit),
         "moments": (moments := {name: query.moment(name) for name in TIMES}),
         "has_more": any((query.text("dest"), wanted.attempts, wanted.lane, wanted.key, wanted.text, *moments.values())),
@@ -128,7 +138,9 @@ async def read(visit: Visit) -> Mapping[str, Any]:
         "by_time": query.url(PATH, before=None, after=None, sort=Sort.OLDEST if sort is Sort.NEWEST else None),
         "csv": query.url(f"{PATH}.csv", before=None, after=None),
         "moment": datetime.fromisoformat,
-        "absence": await absence(visit.pool) if is_named and not page.rows and found.value is not None else None,
+        "absence": await visit.panel("what may explain that", absence(visit.pool, since=wanted.since, until=wanted.until))
+        if is_about and not page.rows and found.value is not None
+        else None,
     }
 
 
@@ -136,8 +148,9 @@ async def read_newer(visit: Visit) -> Mapping[str, Any]:
     """How many events of the same filters are newer than the newest that is shown; a part of the page, for live updates."""
     query, since = visit.query, since_of(visit)
     wanted, after = wanted_of(visit, since, await routes.every(visit.pool)), query.whole("after")
-    query.whole("n")
-    found = await search.find(visit.pool, wanted, after=after, limit=MOST_NEWER, known_sources=sources_of(visit))
+    for name in ("n", "tail"):
+        query.text(name)
+    found = await search.find(visit.pool, wanted, after=after, limit=MOST_NEWER, known_sources=await sources_of(visit))
     return {"count": len(found.rows), "most": MOST_NEWER, "shown": query.url(PATH, after=None), "again": query.url(visit.path)}
 
 
@@ -205,14 +218,16 @@ def chips_of(visit: Visit) -> list[tuple[str, str]]:
     return [(f"{every[name]}: {what}", visit.query.url(PATH, without=[name, "before"])) for name, what in {**said, **times}.items()]
 
 
-def sources_of(visit: Visit) -> list[str]:
-    return sorted({"app", *(door.source.name for door in visit.desk.webhooks.doors.values())})
+async def sources_of(visit: Visit) -> list[str]:
+    """Who may have staged an event: every door, the app, and whoever did in the last day."""
+    heard = await visit.panel("who stages", minutes.sources(visit.pool))
+    return sorted({"app", *(door.source.name for door in visit.desk.webhooks.doors.values()), *(heard.value or ())})
 
 
 async def download(visit: Visit) -> tuple[str, bytes]:
     """What the filters find, without payloads. A cell that a spreadsheet would run as a formula gets an apostrophe."""
     wanted = wanted_of(visit, since_of(visit), await routes.every(visit.pool))
-    found = await search.find(visit.pool, wanted, limit=MOST_IN_CSV, known_sources=sources_of(visit))
+    found = await search.find(visit.pool, wanted, limit=MOST_IN_CSV, known_sources=await sources_of(visit))
     columns = ("id", "staged_at", "source", "kind", "key", "lane", "state", "why", "attempts", "changed_at")
     text = io.StringIO()
     writer = csv.writer(text)
@@ -231,16 +246,35 @@ def _cell(value: object) -> object:
 
 async def lead(visit: Visit, form: Form) -> Done:
     """Find: what was typed is in no URL, only where it leads."""
-    led = await find.lead(visit.pool, form.needed("text", most=400), known_sources=sources_of(visit))
+    led = await find.lead(visit.pool, form.needed("text", most=400), known_sources=await sources_of(visit))
     if led.ids:
-        return Done("Found.", f"{PATH}/{led.ids[0]}")
-    if (lane := next((lane for lane in led.lanes if lane.newest is not None), None)) is not None:
-        return Done(f"Found {words.plural(len(led.lanes), 'lane')}.", visit.query.url(PATH, lane=lane.name, since=Since.EVER))
-    return Done("No event of it is known here. Look below at what was turned away.", f"{PATH}?since=24h", good=False)
+        return Done("", f"{PATH}/{led.ids[0]}")
+    busy = [lane.name for lane in led.lanes if lane.newest is not None]
+    if len(busy) == 1:
+        return Done("", visit.query.url(PATH, lane=busy[0], since=Since.EVER))
+    return Done("", f"{FOUND}?{urlencode([('lane', lane.name) for lane in led.lanes])}")
+
+
+async def read_found(visit: Visit) -> Mapping[str, Any]:
+    """The lanes that something led to, with the newest event of each; and when there is none, what may explain that."""
+    named = visit.query.many("lane")[: find.MOST_LANES]
+    found = await visit.panel("the lanes", find.newest_of(visit.pool, named))
+    is_nothing = found.value is not None and not any(found.value.values())
+    return {
+        "found": found,
+        "named": named,
+        "is_nothing": is_nothing,
+        "absence": await visit.panel("what may explain that", absence(visit.pool)) if is_nothing else None,
+        "moment": datetime.fromisoformat,
+    }
 
 
 SITE = Pages(
-    pages=(Page(PATH, "events.html", read, tab="events"), Page(f"{PATH}/newer", "newer.html", read_newer, tab="events")),
+    pages=(
+        Page(PATH, "events.html", read, tab="events"),
+        Page(f"{PATH}/newer", "newer.html", read_newer, tab="events"),
+        Page(FOUND, "found.html", read_found, tab="events"),
+    ),
     acts=(Act("/console/find", lead, role=Role.VIEWER),),
     downloads=(Download(f"{PATH}.csv", download),),
 )

@@ -4,7 +4,6 @@ Numbers here come from what is undone, never from a scan of events, so the page 
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,29 +19,37 @@ from outbox.sync_facts import Folded
 from receiver.console import charts, words
 from receiver.console.charts import Chart
 from receiver.console.page import Page, Pages, Visit
+from receiver.console.pages.connections import SHAPES, doors_of
 from receiver.console.pages.events import VIEWS
+from receiver.console.pages.syncs import LIGHTS, WORST
 from receiver.console.verdict import verdict
 from receiver.handshakes import SOURCE
 
 PATH, CONNECTIONS = "/console/", "/console/connections"
-MOST_GROUPS = 20
+SHOWN_GROUPS = 5  # of dead letters; the rest is one line, so that they hide nothing else
 MOST_CALLED = 10
 DAY_S, BARS, BAR_S = 86_400.0, 96, 900
 HOUR_BARS, HOUR_BAR_S = 60, 60
 SPIKE_LEAST, SPIKE_TIMES = 20, 3
 LONG_HELD = "/console/lanes?why=retry&why=snoozed&over=15"  # the lanes that outbox.store.console.attention() counts
-TILES = (*((said, path, count) for said, path, count in VIEWS if count not in (None, "dead")), ("Dead", "/console/dead", "dead"))
+RANKS = {"dead": 0, "light-red": 0, "held": 1, "paused": 2, "light-yellow": 3, "retry": 3}
+TILES = (
+    *((said, path, count) for said, path, count in VIEWS if count not in (None, "dead")),
+    ("Lanes held", "/console/lanes", "lanes"),
+    ("Dead", "/console/dead", "dead"),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Something that needs a person. `shape` is a state of the sprite; `at` what `then` says of it: first, last seen."""
+    """Something that needs a person, or several (`stands_for`). `shape` is of the sprite; `at` what `then` says of it: first, last seen."""
 
     shape: str
     said: str
     link: str
     at: datetime | None = None
     then: str = ""
+    stands_for: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +98,13 @@ class Day:
 async def read(visit: Visit) -> Mapping[str, Any]:
     """All panels at once; each may fail by itself."""
     pool = visit.pool
-    syncs, last, spent, called, oldest = await asyncio.gather(
+    syncs, last, spent, called, oldest, doors = await asyncio.gather(
         visit.panel("the syncs", sync_facts.every(pool)),
         visit.panel("who was there last", workers.last(pool)),
         visit.panel("the rate budgets", budgets.every(pool)),
         visit.panel("the calls", calls.day(pool, limit=MOST_CALLED)),
         visit.panel("what waits longest", console.oldest(pool)),
+        visit.panel("the sources", doors_of(visit)),
     )
     counts, needs, alive, ever, day, health = await asyncio.gather(
         visit.panel("the counts", events.counts(pool)),
@@ -107,6 +115,7 @@ async def read(visit: Visit) -> Mapping[str, Any]:
         visit.panel("the health checks", standing.look(pool, syncs=syncs.value)),
     )
     listed = list(needs.value or [])
+    known = counts.value if needs.problem is None else None
     if alive.value == []:
         gone, seen = (None, "") if last.value is None else (last.value["until"], f"{last.value['name']} was last seen")
         listed.insert(0, Need("dead", "No dispatcher is at work: nothing is consumed until one is started", PATH, gone, seen))
@@ -122,10 +131,12 @@ async def read(visit: Visit) -> Mapping[str, Any]:
         "called": called,
         "judged": None if health.value is None else judge(health.value),
         "spent": spent,
-        "lights": Counter(one["light"] for one in syncs.value.syncs) if syncs.value else {},
+        "syncs": sorted(syncs.value.syncs, key=lambda one: WORST.index(one["light"])) if syncs.value else [],
+        "lights": LIGHTS,
+        "doors": doors,
         "users": syncs.value and syncs.value.users,
         "is_empty": ever.value is False,
-        "verdict": verdict(len(listed), counts.value if needs.problem is None else None, oldest.value, now=visit.now),
+        "verdict": verdict(sum(need.stands_for for need in listed), known, oldest.value, now=visit.now),
         "addresses": {door: visit.address(door) for door in sorted(visit.desk.webhooks.doors)},
     }
 
@@ -146,29 +157,19 @@ async def _day(pool: Pool, *, since: datetime) -> Day:
 
 
 async def _needs(visit: Visit, syncs: Folded | None) -> list[Need]:
-    """Worst first: what died, what stands, what does not keep up."""
+    """Worst first: what stops others before what died, then what waits for a person, then what may still mend itself."""
     held = await lanes.held(visit.pool)
     tokens = await handshakes.every(visit.pool, SOURCE)
-    needs = [
-        Need(
-            "dead",
-            f"{words.count(one['dead'])} dead: {one['kind']}: {one['reason']}",
-            f"/console/dead/{one['fingerprint']}",
-            one["first_at"],
-            "first",
-        )
-        for one in await dead.groups(visit.pool, limit=MOST_GROUPS)
-    ]
+    blocked = await visit.attention.now(visit.pool)
+    needs: list[Need] = []
     for row in await destinations.every(visit.pool):
         if row["state"] != "flowing":
             waiting = held.get(row["name"], lanes.NONE_HELD).waiting
-            needs.append(Need("paused", stands(row) + f", {words.count(waiting)} waiting", CONNECTIONS, row["since"], "since"))
+            link = f"{CONNECTIONS}#way-{quote(row['name'], safe='')}"
+            needs.append(Need(SHAPES[row["state"]], stands(row) + f", {words.count(waiting)} waiting", link, row["since"], "since"))
     if (users := await standing.stopped_users(visit.pool)).said:
         shape = "dead" if users.state == "unauthorised" else "paused"
         needs.append(Need(shape, f"google: {users.said}", "/console/google?light=grey", users.since, "since"))
-    if blocked := (await visit.attention.now(visit.pool)).get("lanes", 0):
-        said = words.plural(blocked, "lane has", "lanes have")
-        needs.append(Need("held", f"{said} waited for over 15 minutes, though what it goes to flows", LONG_HELD))
     needs += [
         Need("dead", said, f"/console/rejected?source={quote(source, safe='')}")
         for source, said in spikes([dict(row) for row in await sources.day(visit.pool)])
@@ -177,11 +178,32 @@ async def _needs(visit: Visit, syncs: Folded | None) -> list[Need]:
         needs += [_late(sync) for sync in syncs.syncs if sync["light"] in ("yellow", "red")]
         needs += [Need("held", f"the brake of {name} asks you: {why}", f"/console/syncs/{name}") for name, why in syncs.braked]
         needs += _late_users(syncs.users)
+    needs += await _dead(visit.pool, groups=blocked.get("dead", 0))
+    if waiting := blocked.get("lanes", 0):
+        said = f"{words.plural(waiting, 'lane has', 'lanes have')} waited for over 15 minutes, though what it goes to flows"
+        needs.append(Need("held", said, LONG_HELD))
     candidates = [row for row in tokens if row["promoted_at"] is None]
     if candidates:
         said = "Notion offers a verification token that waits to be promoted"
-        needs.append(Need("retry", said, CONNECTIONS, candidates[0]["at"], "offered"))
-    return needs
+        needs.append(Need("retry", said, f"{CONNECTIONS}#notion", candidates[0]["at"], "offered"))
+    return sorted(needs, key=lambda need: RANKS[need.shape])
+
+
+async def _dead(pool: Pool, *, groups: int) -> list[Need]:
+    """Those of which something died last, and the others in a line."""
+    shown = [
+        Need(
+            "dead",
+            f"{words.count(one['dead'])} dead: {one['kind']}{' → ' + one['destination'] if one['destination'] else ''}: {one['reason']}",
+            f"/console/dead/{one['fingerprint']}",
+            one["first_at"],
+            "first",
+        )
+        for one in await dead.groups(pool, limit=SHOWN_GROUPS)
+    ]
+    if (rest := groups - len(shown)) > 0:
+        shown.append(Need("dead", f"{words.plural(rest, 'further cause')} of dead letters", "/console/dead", stands_for=rest))
+    return shown
 
 
 def _late(sync: Mapping[str, Any]) -> Need:
