@@ -35,7 +35,8 @@ BEAT_S: Final = 5.0  # a page says that it is out of date when it hears nothing 
 LASTS_S: Final = 600.0  # then the browser comes back by itself: to another process, if there is a newer one
 SESSION_EVERY_S: Final = 60.0
 RETRY_MS: Final = (2000, 5000)  # when a browser comes back whose line was cut: not all at once
-MOST_STREAMS, MOST_OF_SESSION, MOST_TOPICS = 50, 8, 8
+MOST_STREAMS, MOST_TOPICS = 50, 8
+MOST_OF_SESSION = 4  # a browser opens six connections to a host: two are for pages, or one more tab would not load at all
 
 
 @dataclass(eq=False, slots=True)

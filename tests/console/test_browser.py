@@ -2,11 +2,14 @@
 
 import re
 import shlex
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from typer.testing import CliRunner
 
+from outbox import db
+from outbox.store import links
 from postroom import COMMANDS, assembled
 from tests.console.conftest import DESKTOP_PX, PATIENCE_MS, PHONE_PX, Served, Tab, sign_in
 from tests.console.invented import HELD_LANE, OTHER_LANE, RUNNING, SWEEPING
@@ -48,6 +51,7 @@ def pages(served: Served) -> dict[str, str]:
         f"syncs/{RUNNING}/runs/{all_.running}": "1,140 of 1,800",
         f"syncs/{SWEEPING}/schedules/full?cron=0+2+*+*+*&zone=Europe/Vienna": "02:00:00.000 CE",
         "google": "ada",
+        "phorest/rollback": "What we made at GHL",
         "audits": "phorest",
         f"audits/{all_.audit}": "not in ghl",
         "connections": "schema change",
@@ -248,6 +252,44 @@ async def test_a_sync_is_run_cancelled_paused_and_resumed(served: Served) -> Non
         await tab.press("Resume")
         await tab.said(f"{SWEEPING} goes on")
     assert await served.postroom.value("select cancel_by from outbox.runs where by_whom = 'otto'") == "otto"
+
+
+async def test_a_rollback_of_phorest_is_begun_by_its_number_stopped_and_begun_anew(served: Served) -> None:
+    async with db.transaction(served.postroom.pool) as connection:
+        for one in ("p1", "p2"):
+            await links.join(connection, "phorest-client", ours=one, theirs=f"of-{one}", destination="ghl", our_hash=None, made=True)
+    async with served.tab() as tab:
+        await tab.open("phorest/rollback")
+        for said in ("Delete: 2", "Begin anew: 2"):
+            await tab.page.get_by_label("Type the number, 2").fill("2")
+            await tab.press(said)
+            await tab.said("2 deletions staged")
+            await tab.said("At work")
+            await tab.press("Stop")
+            await tab.said("stopped by otto")
+        assert await tab.page.get_by_role("button", name="Begin anew: 2").is_enabled()
+    assert await served.postroom.value("select count(*) from outbox.events where kind = 'phorest.undo'") == 4
+
+
+async def test_the_way_back_leads_to_the_row_that_was_opened_with_its_filters_wherever_it_stands_by_then(served: Served) -> None:
+    seen = "(row) => row.getBoundingClientRect().top > 0 && row.getBoundingClientRect().bottom < innerHeight"
+    async with served.tab() as tab:
+        await tab.open("events?since=7d&source=app")
+        last = tab.page.locator("tr[data-row] a").last
+        opened = str(await last.get_attribute("href"))
+        await last.click()
+        await tab.page.wait_for_url(f"**{opened}")
+        await served.postroom.value("select outbox.stage('order.paid', '{}', source => 'app')")
+        await tab.page.go_back()
+        here = tab.page.locator("tr.here")
+        await here.wait_for()
+        assert urlsplit(tab.page.url).query == "since=7d&source=app"
+        assert await here.locator("a").first.get_attribute("href") == opened
+        assert await here.evaluate(seen)
+        await tab.page.keyboard.press("k")
+        await tab.page.keyboard.press("Enter")
+        await tab.page.wait_for_url("**/console/events/*")
+        assert tab.page.url != f"{tab.url}{opened}"
 
 
 async def test_with_the_script_blocked_somebody_signs_in_and_acts(served: Served) -> None:

@@ -7,8 +7,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from outbox.store import destinations
 from receiver.console import live
-from tests.console.conftest import Served
+from tests.console.conftest import Served, Tab
 from tests.console.serving import serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -127,6 +128,35 @@ async def test_a_hidden_tab_asks_for_nothing_and_catches_up_when_it_is_shown(ser
         assert asked == []
         await hidden.page.evaluate(HIDE, False)
         await hidden.said("1 newer.")
+
+
+async def test_seven_tabs_side_by_side_all_load_and_all_hear_though_a_browser_opens_six_connections(served: Served) -> None:
+    async with served.tab() as first:
+        tabs = [first, *[Tab(await first.page.context.new_page(), served.url) for _ in range(6)]]
+        for tab in tabs:
+            tab.listen()
+            await tab.open("events?kind=live.beside")
+            await tab.said("Live")
+        await served.postroom.value("select outbox.stage('live.beside', '{}')")
+        await first.said("1 newer.")
+        await tabs[-1].page.evaluate("dispatchEvent(new Event('online'))")  # it has no stream, and asks every 15 s
+        await tabs[-1].said("1 newer.")
+        assert [tab.complaints for tab in tabs] == [[]] * 7
+
+
+async def test_the_page_of_connections_renews_its_rows_where_they_stand_and_says_which_came(served: Served) -> None:
+    pool = served.postroom.pool
+    async with served.tab() as tab:
+        await tab.open("connections")
+        await tab.said("Live")
+        order = await tab.page.eval_on_selector_all("#ways tr[data-row]", "(rows) => rows.map((row) => row.id)")
+        await destinations.pause(pool, "ghl", why="it moves", by="ben")
+        await tab.page.locator("#way-ghl", has_text="paused by ben “it moves”").get_by_role("button", name="Resume").wait_for()
+        await destinations.pause(pool, "live", why="it is new", by="ben")
+        await tab.said("1 newer.")
+        assert await tab.page.eval_on_selector_all("#ways tr[data-row]", "(rows) => rows.map((row) => row.id)") == order
+        await pool.execute("delete from outbox.destinations where name in ('ghl', 'live')")
+        await tab.page.locator("#way-ghl", has_text="flowing").wait_for()
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 "use strict";
 
 const here = document.documentElement;
-const one = (selector) => document.querySelector(selector);
+const one = (selector, root = document) => root.querySelector(selector);
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 const follow = (name) => one(`[data-${name}]`)?.click();
 const keep = (name, value, ends = "; max-age=31536000") => { document.cookie = `postroom-${name}=${encodeURIComponent(value)}; path=/; samesite=lax${ends}`; };
@@ -10,7 +10,7 @@ const kept = (name, value) => document.cookie.split("; ").includes(`postroom-${n
 
 keep("zone", Intl.DateTimeFormat().resolvedOptions().timeZone);
 
-// Ages go on counting by the database's clock, whatever ours says; in the words of words.ago().
+// Ages go on by the database's clock, whatever ours says; in the words of words.ago().
 const ahead = Date.parse(document.body.dataset.now) - performance.now();
 function rough(s) {
   const [size, unit, small, more] = s < 60 ? [1, "s"] : s < 3600 ? [60, "m"] : s < 86400 ? [3600, "h", 60, "m"] : [86400, "d", 3600, "h"];
@@ -25,13 +25,14 @@ setInterval(() => {
 }, 5000);
 
 const clicks = {
+  "[data-row]": (each) => history.replaceState(link(each), ""),
   "[data-theme-switch]": () => {
     const now = here.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
     keep("theme", here.dataset.theme = now === "dark" ? "light" : "dark");
   },
   "[data-density-switch]": (button) => {
     keep("density", here.dataset.density = here.dataset.density ? "" : "compact");
-    button.setAttribute("aria-pressed", !!here.dataset.density);
+    button.ariaPressed = !!here.dataset.density;
   },
   "[data-show]": (button) => {
     const field = one(`#${button.dataset.show}`), hidden = field.type === "password";
@@ -47,20 +48,24 @@ if (!("command" in HTMLButtonElement.prototype)) {
     one(`#${button.getAttribute("commandfor")}`)[act]();
   };
 }
-document.addEventListener("click", (event) => {
+addEventListener("click", (event) => {
   for (const selector in clicks) {
     const clicked = event.target.closest(selector);
     if (clicked) clicks[selector](clicked);
   }
 });
 
-// A form that is under way is not sent again; the server would refuse it anyway.
-document.addEventListener("submit", (event) => {
+// A form under way is not sent again: the server would refuse it.
+addEventListener("submit", (event) => {
   const { dataset, method } = event.target;
   if (dataset.sent) event.preventDefault();
   else if (method === "post") dataset.sent = "1";
 });
-addEventListener("pageshow", () => { for (const form of document.forms) delete form.dataset.sent; });
+addEventListener("pageshow", () => {
+  for (const form of document.forms) delete form.dataset.sent;
+  const at = rows().findIndex((each) => link(each) === history.state);
+  if (at >= 0) move(at - row); // back: to the row that was opened, wherever it stands
+});
 
 async function copy(text) {
   try {
@@ -78,7 +83,7 @@ if (off) {
   off.checked = kept("keys", "off");
   off.addEventListener("change", () => keep("keys", off.checked ? "off" : "on"));
 }
-const rows = () => all("[data-row]");
+const rows = () => all("[data-row]"), link = (each) => one("a", each)?.href;
 let row = -1, first = "", ticked = -1;
 
 function move(step) {
@@ -90,7 +95,7 @@ function move(step) {
 }
 
 function tick(from) {
-  const boxes = rows().map((each) => each.querySelector("[type=checkbox]")), on = !boxes[row]?.checked;
+  const boxes = rows().map((each) => one("[type=checkbox]", each)), on = !boxes[row]?.checked;
   for (const box of boxes.slice(Math.min(from, row), Math.max(from, row) + 1)) if (box && box.checked !== on) box.click();
   ticked = row;
 }
@@ -105,7 +110,7 @@ const keys = {
   y: () => copy(new URL(document.body.dataset.pinned || "", location.href).href),
 };
 
-document.addEventListener("keydown", (event) => {
+addEventListener("keydown", (event) => {
   const { key, target } = event;
   if (event.ctrlKey || event.altKey || event.metaKey || kept("keys", "off")) return;
   if (target.closest("input, select, textarea") || one("dialog[open]")) return;

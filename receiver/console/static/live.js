@@ -1,5 +1,5 @@
-// Live updates; docs/console.md says how a page takes part. Nothing moves under a hand: while rows are ticked, a dialog is open,
-// a form is on its way, text is selected, a key or the pointer is down, what came waits.
+// Live updates; docs/console.md says how a page takes part. While rows are ticked, a dialog is open, a form is on its way,
+// text is selected, a key or the pointer is down, what came waits.
 const FETCH_EVERY_MS = 2000, STALE_MS = 12000, POLL_MS = 15000;
 const texts = () => all("[data-live-text]"), regions = () => all("[data-live]");
 const topicsOf = (region) => region.dataset.live.split(" ");
@@ -17,7 +17,7 @@ function show(said) {
   button.hidden = false;
   button.textContent = said;
   button.dataset.state = said.toLowerCase();
-  button.setAttribute("aria-pressed", !off());
+  button.ariaPressed = !off();
 }
 
 function tell(topic, value) {
@@ -41,11 +41,11 @@ function apply() {
   if (due.length) renew(due);
 }
 
-// Badges of the navigation are absent at zero; their sum stands in the title.
+// Badges are absent at zero; their sum stands in the title.
 function count() {
   let sum = 0;
   for (const badge of all("[data-live-badge]")) {
-    const number = +badge.querySelector("[data-live-text]").textContent;
+    const number = +one("[data-live-text]", badge).textContent;
     badge.hidden = !number;
     sum += number;
   }
@@ -63,7 +63,7 @@ async function renew(due) {
       const fresh = new DOMParser().parseFromString(html.createHTML(await answer.text()), "text/html");
       for (const old of due) if (placeOf(old) === place) swap(old, fresh.getElementById(old.id));
     }
-  } catch { /* the stream will say that the server is away */ }
+  } catch { /* the stream says that the server is away */ }
   setTimeout(() => { fetching = false; apply(); }, FETCH_EVERY_MS);
 }
 
@@ -115,10 +115,10 @@ function end() {
 function fresh() {
   heard = performance.now();
   document.body.classList.remove("stale");
-  if (changed.size && inHand()) show("Paused, in use"); else show("Live");
+  show(changed.size && inHand() ? "Paused, in use" : "Live");
 }
 
-// The browser gives up for good on some answers: ask why, and come again later; without room for a stream, ask again and again.
+// The browser gives up for good on some answers: ask why, then come again; without room for a stream, ask again and again.
 async function check() {
   end();
   let next = begin, after = wait * (0.75 + Math.random() / 2);
@@ -129,12 +129,11 @@ async function check() {
       one("[data-sign-in]").hidden = false;
       return;
     }
-    if (answer.ok) {
-      const said = await answer.json();
-      fresh();
-      for (const topic of topics) tell(topic, said.topics[topic]);
-      if (!said.has_room) { next = check; after = POLL_MS; }
-    } else show("Reconnecting");
+    if (!answer.ok) throw answer;
+    const said = await answer.json();
+    fresh();
+    for (const topic of topics) tell(topic, said.topics[topic]);
+    if (!said.has_room) { next = check; after = POLL_MS; }
   } catch { show(navigator.onLine ? "Reconnecting" : "Offline"); }
   wait = Math.min(30000, wait * 2);
   if (!document.hidden && !off()) timer = setTimeout(next, after);
@@ -155,9 +154,6 @@ if (topics.length) {
   for (const type of ["keydown", "pointerdown"]) addEventListener(type, () => { held = true; });
   for (const type of ["keyup", "blur", "pointerup", "pointercancel"]) addEventListener(type, () => { held = false; apply(); });
   for (const type of ["change", "close", "selectionchange"]) document.addEventListener(type, () => setTimeout(apply), true);
-  document.addEventListener("visibilitychange", begin);
-  addEventListener("online", begin);
   addEventListener("pagehide", end);
-  addEventListener("pageshow", (event) => { if (event.persisted) begin(); });
-  begin();
+  for (const type of ["online", "pageshow", "visibilitychange"]) addEventListener(type, begin, true);
 }
