@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from outbox import db
 from outbox.store import links
 from postroom import COMMANDS, assembled
-from tests.console.conftest import DESKTOP_PX, PATIENCE_MS, PHONE_PX, Served, Tab, sign_in
+from tests.console.conftest import PATIENCE_MS, PHONE_PX, Served, Tab, sign_in
 from tests.console.invented import HELD_LANE, OTHER_LANE, RUNNING, SWEEPING
 from tests.receiver.running import OPERATOR_TOKEN, VIEWER_TOKEN
 
@@ -30,6 +30,7 @@ FOOT = "[...document.querySelectorAll('.foot [data-copy]')].map((one) => one.dat
 SMALL = """() => [...document.querySelectorAll(
     "button, select, summary, nav a, .needs li > a, .tile, input:not([type=checkbox], [type=radio])")]
   .filter((e) => e.checkVisibility() && e.getBoundingClientRect().height < 43.5).map((e) => `too small: ${e.outerHTML}`)"""
+LOOKED = f"(width) => [document.querySelector('main').innerText, ({WIDER})(width), ({SMALL})(), {FOOT}]"
 
 
 def pages(served: Served) -> dict[str, str]:
@@ -62,15 +63,12 @@ def pages(served: Served) -> dict[str, str]:
 
 async def test_every_page_opens_without_a_complaint_of_the_browser_fits_a_phone_and_says_its_command(served: Served) -> None:
     feet: dict[str, list[str]] = {}
-    async with served.tab() as tab:
+    async with served.tab(width=PHONE_PX) as tab:
         for path, words in pages(served).items():
             await tab.open(path)
-            assert words in await tab.page.inner_text("main"), path
-            await tab.page.set_viewport_size({"width": PHONE_PX, "height": 740})
-            assert await tab.page.evaluate(WIDER, PHONE_PX) == [], path
-            assert await tab.page.evaluate(SMALL) == [], path
-            await tab.page.set_viewport_size({"width": DESKTOP_PX, "height": 740})
-            feet[path] = await tab.page.evaluate(FOOT)
+            said, wider, small, feet[path] = await tab.page.evaluate(LOOKED, PHONE_PX)
+            assert words in said, path
+            assert (wider, small) == ([], []), path
     assert all(feet.values()), feet
     assert "--cause refused --since " in feet["dead?class=refused&since=7d"][0]
     await run_all(served, [command for copied in feet.values() for command in copied])
