@@ -25,7 +25,8 @@ async def in_storage(pool: Pool, settings: AllSettings) -> list[Finding]:
     swollen = [_swollen(table, is_pinned=any(pin.keeps is Keeps.ROWS for pin in held)) for table in tables if _is_swollen(table)]
     found += swollen
     if not held and not swollen:
-        found.append(fine("storage", f"nothing keeps dead rows; {_sizes(tables)}"))
+        stored = _stored(await days.sizes(pool), keep_days=settings.database.retention_days)
+        found.append(fine("storage", f"nothing keeps dead rows; {_sizes(tables)}{stored}"))
     found += [
         warn(
             "storage", f"autovacuum is switched off for outbox.{table.name}", f"alter table outbox.{table.name} reset (autovacuum_enabled)"
@@ -51,12 +52,6 @@ async def _days(pool: Pool, *, keep_days: int) -> list[Finding]:
             f"partitions are made up to {made.last}, and events are counted as of {made.drawn}; nothing stops, but nobody does the upkeep"
         )
         found.append(warn("days", says, "Start `postroom worker`, which does."))
-    if rows := await days.sizes(pool):
-        oldest = rows[-1]
-        says = f"{count(len(rows), 'day')} of events, {_bytes(sum(day.bytes for day in rows))}"
-        found.append(
-            fine("days", f"{says}; the oldest, {oldest.day} ({_bytes(oldest.bytes)}), is kept until {oldest.dropped_on(keep_days)}")
-        )
     for one in await days.kept(pool, await days.old(pool, keep_days=keep_days)):
         others = f" and {count(one.events - 1, 'other')}" if one.events > 1 else ""
         says = f"{one.day} is past retention, but is kept whole by event {one.oldest} ({one.place}){others}"
@@ -66,6 +61,14 @@ async def _days(pool: Pool, *, keep_days: int) -> list[Finding]:
         says = f"{count(stranger.events, 'row')} of outbox.{stranger.place} name no event (such as {stranger.example})"
         found.append(wrong("days", says, "This is a bug, or somebody's own SQL: please report it."))
     return found
+
+
+def _stored(stored: list[days.Day], *, keep_days: int) -> str:
+    """How large the days are, and when the oldest goes."""
+    if not stored:
+        return ""
+    oldest, size = stored[-1], _bytes(sum(day.bytes for day in stored))
+    return f"; {count(len(stored), 'day')} of events {size}, the oldest, {oldest.day}, to be dropped on {oldest.dropped_on(keep_days)}"
 
 
 # ── dead rows, and what keeps them
