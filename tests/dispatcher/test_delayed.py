@@ -68,11 +68,11 @@ async def test_a_delayed_event_joins_its_lane_behind_what_was_staged_before_it_w
         order.append(event.json()["word"])
         return Done()
 
-    due = await due_in(postroom, 0.5)
-    delayed, *_ = await stage_all(
-        postroom, Event("test.work", {"word": "delayed"}, lane="one", due_at=due), Event("test.work", {"word": "at once"}, lane="one")
-    )
-    async with dispatching(postroom.dsn, {"test.work": Route(handler)}):
+    async with dispatching(postroom.dsn, {"test.work": Route(handler)}):  # before: its start may take longer than the delay
+        due = await due_in(postroom, 0.5)
+        delayed, *_ = await stage_all(
+            postroom, Event("test.work", {"word": "delayed"}, lane="one", due_at=due), Event("test.work", {"word": "at once"}, lane="one")
+        )
         await eventually(is_over(postroom, delayed))
     assert order == ["at once", "delayed"]
 
