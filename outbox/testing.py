@@ -57,10 +57,13 @@ begin
     execute format('truncate %s cascade', large);
   end if;
 end $$"""
-# The same for many times on one connection, which keeps the plans: a function of that connection, for the tables that there are.
-SWEEP = """select format('create function pg_temp.sweep() returns void language plpgsql as $sweep$ begin %s end $sweep$', string_agg(
-  format('if pg_relation_size(%s) > %s then truncate %s cascade; elsif pg_relation_size(%1$s) > 0 then delete from %3$s; end if;',
-         c.oid, case when c.relname in ('pending', 'busy', 'delayed') then 0 else 1048576 end, c.oid::regclass), ' '))
+# The same for many times on one connection, which keeps the plans: a function of that connection, for the tables that there are now.
+TABLES = """select string_agg(c.oid::text, ' ' order by c.oid) from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where n.nspname in ('outbox', 'crm') and c.relkind = 'r'"""
+SWEEP = """select format('create or replace function pg_temp.sweep() returns void language plpgsql as $sweep$ begin %s end $sweep$',
+  string_agg(
+    format('if pg_relation_size(%s) > %s then truncate %s cascade; elsif pg_relation_size(%1$s) > 0 then delete from %3$s; end if;',
+           c.oid, case when c.relname in ('pending', 'busy', 'delayed') then 0 else 1048576 end, c.oid::regclass), ' '))
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where n.nspname in ('outbox', 'crm') and c.relkind = 'r' and c.relname <> 'migrations'"""
 DRAIN_TIMEOUT_S = 30
@@ -111,6 +114,7 @@ class Broom:
     def __init__(self, dsn: str) -> None:
         self._dsn, self._loop = dsn, asyncio.new_event_loop()
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._tables = ""  # that the connection's function is for
 
     def sweep(self) -> None:
         """Not while an event loop runs in this thread. A connection that a test has cut is made anew."""
@@ -124,8 +128,10 @@ class Broom:
         if self._connection is None:
             # To set the role for each sweep would throw the plans away.
             settings = {"application_name": "postroom:broom", "session_replication_role": "replica"}
-            self._connection = await asyncpg.connect(self._dsn, server_settings=settings)
+            self._connection, self._tables = await asyncpg.connect(self._dsn, server_settings=settings), ""
+        if (tables := await self._connection.fetchval(TABLES)) != self._tables:  # days come and go
             await self._connection.execute(await self._connection.fetchval(SWEEP))
+            self._tables = tables
         await self._connection.execute("select pg_temp.sweep()")
 
     def put_away(self) -> None:

@@ -173,3 +173,17 @@ async def test_every_table_is_emptied_whether_its_rows_are_few_or_many(postroom:
     counted = {name: await postroom.value(f"select count(*) from {name}") for (name,) in tables}
     assert len(counted) > 20
     assert {name for name, count in counted.items() if count} == set()
+
+
+async def test_a_table_that_came_later_is_emptied_and_one_that_is_gone_is_not_missed(postroom: Postroom) -> None:
+    broom = Broom(postroom.dsn)
+    try:
+        await postroom.pool.execute("create table outbox.gone (n int)")
+        await asyncio.to_thread(broom.sweep)
+        await postroom.pool.execute("drop table outbox.gone")
+        await postroom.pool.execute("create table outbox.later as select 1 n")
+        await asyncio.to_thread(broom.sweep)
+        assert await postroom.value("select count(*) from outbox.later") == 0
+    finally:
+        await postroom.pool.execute("drop table if exists outbox.gone, outbox.later")
+        await asyncio.to_thread(broom.put_away)
