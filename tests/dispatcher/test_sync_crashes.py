@@ -28,13 +28,15 @@ async def test_p9_a_run_whose_process_is_killed_goes_on_behind_its_last_page(
     caught = simulator.faults.add("hang", "/contacts/search")
     async with WorkerProcess(postroom.dsn, simulated) as first:
         await asyncio.wait_for(simulator.faults.wait_hanging(), 20)
-        await eventually(has(postroom, "select pages = 2 from outbox.runs"))  # the third was asked for while it was written
+        await eventually(
+            has(postroom, "select pages = 2 from outbox.runs where id = $1", run_id)
+        )  # the third was asked for while it was written
         before = await run_row(postroom, run_id)
         assert (before["state"], before["pages"], before["created"]) == ("running", 2, 2 * PAGE)
         assert await first.end(signal.SIGKILL) == -signal.SIGKILL
     simulator.faults.release(caught)
     async with WorkerProcess(postroom.dsn, simulated):
-        await eventually(has(postroom, "select ended_at is not null from outbox.runs"), within_s=HEALS_WITHIN_S)
+        await eventually(has(postroom, "select ended_at is not null from outbox.runs where id = $1", run_id), within_s=HEALS_WITHIN_S)
     row = await run_row(postroom, run_id)
     assert (row["state"], row["pages"], row["created"], row["unchanged"]) == ("done", pages, pages * PAGE, 0)
     assert row["until"] == before["until"]
@@ -62,7 +64,7 @@ async def test_a_dispatcher_that_stops_hands_its_run_back_behind_the_page_and_it
     between = await run_row(postroom, run_id)
     assert (between["pages"] in (1, 2), between["ended_at"]) == (True, None)
     async with WorkerProcess(postroom.dsn, simulated):
-        await eventually(has(postroom, "select ended_at is not null from outbox.runs"), within_s=HEALS_WITHIN_S)
+        await eventually(has(postroom, "select ended_at is not null from outbox.runs where id = $1", run_id), within_s=HEALS_WITHIN_S)
     row = await run_row(postroom, run_id)
     assert (row["state"], row["pages"], row["created"]) == ("done", pages, pages * PAGE)
     outcomes = await postroom.rows("select outcome::text from outbox.attempts where event_id = $1 order by attempt, outcome", run_id)

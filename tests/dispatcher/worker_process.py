@@ -11,6 +11,7 @@ from dispatcher.routes import ROUTES
 from dispatcher.service import Dispatcher, Stop
 from dispatcher.services import services
 from outbox.seal import Sealer
+from tests.dispatcher.calm import CALM
 
 
 async def main() -> None:
@@ -20,7 +21,7 @@ async def main() -> None:
     dsn = os.environ["DATABASE_URL"]
     sealer = Sealer([SecretStr(key)] if (key := os.environ.get("KEY")) else [])
     async with services(dsn, DispatcherSettings.read(), sealer=sealer) as shared:
-        await Dispatcher(dsn, shared, ROUTES).run(stop, ready=lambda: print("ready", flush=True))  # noqa: T201 -- the parent waits for it
+        await Dispatcher(dsn, shared, ROUTES, syncs=CALM).run(stop, ready=lambda: print("ready", flush=True))  # noqa: T201 -- the parent waits for it
 
 
 def run() -> None:
