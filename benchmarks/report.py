@@ -17,9 +17,10 @@ NOTES: Final[Mapping[str, str]] = {
     "An HMAC is cheap, so that this shows; beside an Ed25519 signature it does not.",
     "drain_per_s": "An absolute rate, of two cores that the dispatcher shares with Postgres. It was set on a machine where pgqueuer "
     "reached 11,700/s and more; compare with pgqueuer beside it (6,389/s in the run of 2026-11-28, on cores half as fast).",
-    "hot_lane_per_s": "Its events go one after the other: a commit and the CPU of both processes for each. The code that made 1,022/s "
-    "on 2026-11-28 (1e84870) made 487 and 614 on 2026-11-29, in turns with this one's 509, 535 and 585, beside 1,700 bare commits/s of "
-    "one connection: no regression, but what the machine lost between the days has not been found.",
+    "hot_lane_per_s": "Its events go one after the other: for each the CPU of both processes, and a commit that waits for the disk, whose "
+    "speed here changes with the hour. By `python -m benchmarks --only hot` on 2026-11-29: 763/s, without that wait 1,268/s, beside 2,626 "
+    "bare commits/s, so that of 1.3 ms an event 0.8 are CPU and 0.5 the disk's; beside other work 173/s, without the wait 1,100/s, beside "
+    "613 commits/s. On 2026-11-28 it was 1,022/s, before commits were measured beside it.",
     "latency_p50_ms": "An absolute time: the stager's commit, its NOTIFY, a claim and the start of a handler, each of which waits for a "
     "core. Set on a machine whose cores were about twice as fast.",
     "latency_p99_ms": "As the p50, on the same grounds; which of its parts makes the tail has not been measured.",
