@@ -274,6 +274,8 @@ async def test_a_group_is_planned_started_and_stopped(postroom: Postroom, drain:
         assert "waits 3 adds up to 3 of 3" in shown
         await visitor.act("/console/acts/plan/start", plan=str(plan))
         assert "under way 1" in await visitor.page(path)
+        await postroom.pool.execute("update outbox.plans set state = 'resting'")  # as a dispatcher says when its canary is over
+        assert "Continue with the last 2" in await visitor.page(path)
         await visitor.act("/console/acts/plan/stop", plan=str(plan))
         assert "stopped by otto" in await visitor.page(path)
     acts = [row["what"] for row in await postroom.rows("select what from outbox.audit where via = 'console' order by id")]
