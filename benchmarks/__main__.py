@@ -18,7 +18,7 @@ from rich.console import Console
 
 from benchmarks import noise
 from benchmarks.bench import Bench, Results
-from benchmarks.cases import CASES
+from benchmarks.cases import CASES, WHOLE_ONLY
 from benchmarks.report import headline, markdown, table
 from benchmarks.server import server, version
 from benchmarks.sizes import FULL, SHORT
@@ -52,7 +52,7 @@ async def measure(asked: argparse.Namespace, console: Console) -> Results:
             "short": sizes.is_short,
             "sizes": dataclasses.asdict(sizes),
         }
-        names = asked.only or list(CASES)
+        names = asked.only or [name for name in CASES if not (asked.short and name in WHOLE_ONLY)]
         for place, name in enumerate(names, 1):
             console.print(f"{place}/{len(names)} [bold]{name}[/bold]: {(CASES[name].__doc__ or '').strip()}", highlight=False)
             try:

@@ -63,7 +63,7 @@ SHORT = Sizes(
     retries=100_000,
     hot_beside=20_000,
     hot_alone=2_000,
-    latency_windows=3,
+    latency_windows=2,
     latency_window_s=2,
     replayed=10_000,
 )

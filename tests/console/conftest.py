@@ -13,7 +13,8 @@ import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Page, StorageState, async_playwright
 
 from outbox import db
-from outbox.testing import EMPTY, Postroom
+from outbox.broom import EMPTY
+from outbox.testing import Postroom
 from tests.console.invented import Invented, fill
 from tests.console.serving import serving
 from tests.receiver.running import OPERATOR_TOKEN, settings

@@ -28,9 +28,8 @@ async def test_p9_a_run_whose_process_is_killed_goes_on_behind_its_last_page(
     caught = simulator.faults.add("hang", "/contacts/search")
     async with WorkerProcess(postroom.dsn, simulated) as first:
         await asyncio.wait_for(simulator.faults.wait_hanging(), 20)
-        await eventually(
-            has(postroom, "select pages = 2 from outbox.runs where id = $1", run_id)
-        )  # the third was asked for while it was written
+        # The third was asked for while the second was written.
+        await eventually(has(postroom, "select pages = 2 from outbox.runs where id = $1", run_id))
         before = await run_row(postroom, run_id)
         assert (before["state"], before["pages"], before["created"]) == ("running", 2, 2 * PAGE)
         assert await first.end(signal.SIGKILL) == -signal.SIGKILL

@@ -12,8 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from outbox.broom import EMPTY, Broom
 from outbox.embedded import locks
-from outbox.testing import EMPTY, Broom, Postroom
+from outbox.testing import Postroom
 from tests.outbox.staging_page import EXAMPLES
 
 APP_TEST = """

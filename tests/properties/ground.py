@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from outbox import db
+from outbox.broom import EMPTY
 from outbox.db import ENGINE_SETTINGS, Connection
-from outbox.testing import EMPTY, Postroom
+from outbox.testing import Postroom
 
 T = TypeVar("T")
 
