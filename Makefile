@@ -42,7 +42,7 @@ evidence: test-long  ## the same, and writes docs/evidence.md
 bench: install       ## prints a table with ratios, writes benchmarks/latest.json
 	$(BIN)/python -m benchmarks
 
-bench-short: install ## the same rows, smaller, in under two minutes
+bench-short: install ## the rows of the design, smaller, in under two minutes
 	$(BIN)/python -m benchmarks --short
 
 screenshots: install ## pictures of the console in docs/images, of an invented installation (needs a Chromium)

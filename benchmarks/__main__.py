@@ -30,7 +30,7 @@ RESULTS = Path(__file__).with_name("RESULTS.md")
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--short", action="store_true", help="the same rows, smaller, in under two minutes")
+    parser.add_argument("--short", action="store_true", help="the rows of the design, smaller, in under two minutes")
     parser.add_argument("--only", nargs="+", choices=CASES, metavar="CASE", help=f"single cases: {', '.join(CASES)}")
     parser.add_argument("--results", action="store_true", help="only write RESULTS.md again from latest.json")
     parser.add_argument("--json", type=Path, help="write the figures here instead of to latest.json")

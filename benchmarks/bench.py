@@ -37,8 +37,8 @@ class Bench:
         return run
 
     async def fresh_plain(self) -> Drained:
-        """The last plain run if it is next to what comes; the short form lets three others stand between."""
-        if not self.plains or self.others > (2 if self.sizes.is_short else 0):
+        """The last plain run if it is next to what comes; the short form lets five others stand between."""
+        if not self.plains or self.others > (4 if self.sizes.is_short else 0):
             return await self.plain()
         return self.plains[-1]
 
