@@ -127,6 +127,7 @@ class Loop:
         backoff = Backoff()
         while not self._draining:
             self._lease.last_round = time.monotonic()
+            self.wake.clear()  # now and not before resting: what is told while a look is under way came too late for that look
             try:
                 more = await self._round()
             except DatabaseUnavailable as problem:
@@ -224,7 +225,6 @@ class Loop:
 
     async def _rest_until_more(self, more: bool) -> None:
         self._asking = 0
-        self.wake.clear()
         if self._arrived:
             return
         room = self._room()
@@ -232,6 +232,7 @@ class Loop:
         if more:
             self._rest_s = SHORTEST_REST_S
             if self._is_full:  # gather freed slots for a moment: claims of a few are as dear as claims of many
+                self.wake.clear()
                 await self._rest(LINGER_S if room else LONGEST_REST_S)
             return
         await self._rest(max(0.0, min(self._rest_s, max(self._due_at, self._due_pace.again_at) - time.monotonic())))
