@@ -31,7 +31,7 @@ log = get_logger(__name__)
 BATCH = 500
 SHORTEST_REST_S, LONGEST_REST_S, LONGEST_REST_LISTENING_S = 0.005, 0.5, 2.0
 LINGER_S = 0.005
-GATHER_S = 0.02
+GATHER_S = 0.005
 LONGEST_DUE_REST_S = 3.0  # what a lost worker held is found by looking for what is due, within P9's 15 s
 SWEEP_S = 0.25
 STRAYS_EVERY_S, DOUBT_S = 5.0, 30.0
@@ -54,6 +54,7 @@ class Loop:
         self._gathering: asyncio.TimerHandle | None = None
         self._asking = 0  # slots that the looks of this round may fill
         self._bytes = 0
+        self._settling = 0  # of those in `running`: their handlers are over, their outcomes not yet in the database
         self._cursors = {LIVE: random.randrange(-(2**63), 2**63), BULK: random.randrange(-(2**63), 2**63)}  # noqa: S311 -- spread, not secrecy
         self._bulk = True
         self._due_at, self._due_pace = 0.0, Pace(longest_rest_s=LONGEST_DUE_REST_S)
@@ -101,6 +102,7 @@ class Loop:
             if running is None or not running.is_settling:
                 continue  # its wait was so short that it runs again already
             del self.running[event_id]
+            self._settling -= 1
             self._bytes -= len(running.event.payload)
             streaks[event_id] = running.streak + 1
             if lanes_freed:
@@ -112,9 +114,6 @@ class Loop:
                 self._arrived.append(event)  # the loop first asks what waits behind it
         if self._arrived or ((lanes_freed or self._is_full) and len(self.running) * 2 <= self._slots):
             self.wake.set()
-        elif self._is_full and self._gathering is None:
-            # Not for longer: handlers that take long would wait for each other, until all of them begin and end together.
-            self._gathering = asyncio.get_running_loop().call_later(GATHER_S, self._gathered)
 
     def _gathered(self) -> None:
         self._gathering = None
@@ -297,7 +296,9 @@ class Loop:
     def _room(self) -> int:
         if self._draining or not self._lease.is_ours() or self._bytes >= MEMORY_BYTES:
             return 0
-        return max(0, self._slots - self.sight.reserved - len(self.running))
+        # An outcome on its way takes no slot: claims and settlements go on side by side. In all never more than twice the slots.
+        at_work = max(len(self.running) - self._settling, len(self.running) - self._slots)
+        return max(0, self._slots - self.sight.reserved - at_work)
 
     def _suspect_runs(self) -> bool:
         return any(running.event.crashes >= 2 for running in self.running.values())
@@ -326,6 +327,7 @@ class Loop:
     def _start(self, event: Claimed, followers: tuple[int, ...], *, streak: int = 0) -> None:
         if (before := self.running.get(event.id)) is not None:
             self._bytes -= len(before.event.payload)
+            self._settling -= before.is_settling
         self._bytes += len(event.payload)
         running = self.running[event.id] = Running(event, self._route(event), time.monotonic(), followers, streak)
         # `running` owns the task until it is settled, and cancel() ends it: a task group would cost a tenth of the drain rate.
@@ -335,6 +337,10 @@ class Loop:
         assert self._settler is not None
         settlement = await self._executor.run(running)
         running.is_settling = True
+        self._settling += 1
+        if self._is_full and self._gathering is None:
+            # Not for longer: handlers that take long would wait for each other, until all of them begin and end together.
+            self._gathering = asyncio.get_running_loop().call_later(GATHER_S, self._gathered)
         if settlement is None:
             self._settler.committed(running.end)
             self.ended([running.event.id])

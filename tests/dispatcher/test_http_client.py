@@ -93,6 +93,18 @@ async def server(answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], 
 
 
 @respx.mock
+async def test_a_cookie_of_an_answer_is_not_sent_with_later_calls() -> None:
+    """Several accounts share the connections to their provider: what it said to one is not for another."""
+    respx.get(f"{BASE}/x").respond(200, json={}, headers={"set-cookie": "session=of-one-account; Path=/"})
+    async with client() as http:
+        other = http.for_account("there:b", token=SecretStr("of-another"), budget=Unlimited())
+        await http.call("GET", "/x")
+        for account in (http, other):
+            await account.call("GET", "/x")
+            assert "cookie" not in respx.calls.last.request.headers
+
+
+@respx.mock
 async def test_an_answer_comes_back_as_json_and_the_request_carries_token_and_headers() -> None:
     route = respx.post(f"{BASE}/things/a%20b").respond(200, json={"ok": [1, 2.5, None, True]})
     async with client() as http:
@@ -406,7 +418,7 @@ def test_an_id_is_one_segment_of_the_path_whatever_it_contains(identifier: str) 
     except Refused:
         assert not identifier.strip(".") or any("\ud800" <= c <= "\udfff" for c in identifier)
         return
-    url = IDLE._client.build_request("GET", path).url
+    url = IDLE._build("GET", path, None, params=None, content=None, headers={}).url
     assert url.raw_path.count(b"/") == 3
     assert url.raw_path == path.encode()
     assert (url.host, url.query, url.fragment) == ("api.example.com", b"", "")

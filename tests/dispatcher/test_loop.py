@@ -173,6 +173,31 @@ async def test_events_that_are_retried_at_once_again_and_again_are_all_done(post
     assert set(runs.values()) == {30}
 
 
+async def test_what_only_waits_to_be_settled_takes_no_slot_and_is_never_more_than_the_slots(
+    postroom: Postroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle, release = lanes.finish_and_take, asyncio.Event()
+    ran: list[int] = []
+
+    async def slow(*args: Any, **kwargs: Any) -> Any:
+        await release.wait()
+        return await settle(*args, **kwargs)
+
+    async def handler(event: Claimed, ctx: Context) -> Outcome:
+        ran.append(event.id)
+        return Done()
+
+    monkeypatch.setattr(lanes, "finish_and_take", slow)
+    ids = await stage_all(postroom, *(Event("test.work", {}) for _ in range(12)))
+    async with dispatching(postroom.dsn, {"test.work": Route(handler)}, settings=DispatcherSettings(concurrency=2)):
+        await eventually(lambda: is_so(len(ran) == 4))
+        await asyncio.sleep(0.3)
+        assert len(ran) == 4
+        release.set()
+        await eventually(is_over(postroom, *ids))
+    assert sorted(ran) == ids
+
+
 async def test_payloads_larger_than_the_memory_allowed_still_all_run(
     postroom: Postroom, drain: Drain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
