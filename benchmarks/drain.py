@@ -50,21 +50,21 @@ class Process:
         self._process = process
 
     @classmethod
-    async def start(cls, dsn: str, options: Options) -> "Process":
+    async def start(cls, dsn: str, options: Options | None = None, *, module: str = "benchmarks.drainer") -> "Process":
         """Returns when it waits for `go()`."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "benchmarks.drainer",
+            module,
             dsn,
-            json.dumps(dataclasses.asdict(options)),
+            *([] if options is None else [json.dumps(dataclasses.asdict(options))]),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=2**26,
         )
         assert process.stdout is not None
         line = await process.stdout.readline()
-        assert line == b"loaded\n", f"the drainer said {line!r}"
+        assert line == b"loaded\n", f"{module} said {line!r}"
         return cls(process)
 
     def go(self) -> None:
