@@ -20,6 +20,7 @@ from outbox.testing import Postroom
 from simulators.google import GoogleSettings, GoogleSimulator
 from simulators.samples import DEMO_GOOGLE_CLIENT_ID, DEMO_GOOGLE_CLIENT_SECRET
 from simulators.serving import serve
+from tests.dispatcher.calm import CALM
 from tests.dispatcher.connecting import KEY, SEALER, MovedClock
 from tests.dispatcher.handling import fate
 from tests.dispatcher.running import eventually, stage_all
@@ -58,7 +59,7 @@ class World:
         """A dispatcher at work, in tests' own hurry; stopped in order at the end."""
         async with self.services(**settings) as shared:
             stop, ready = Stop(), asyncio.Event()
-            task = asyncio.create_task(Dispatcher(self.postroom.dsn, shared, ROUTES).run(stop, ready=ready.set))
+            task = asyncio.create_task(Dispatcher(self.postroom.dsn, shared, ROUTES, syncs=CALM).run(stop, ready=ready.set))
             try:
                 await asyncio.wait_for(ready.wait(), 20)
                 yield

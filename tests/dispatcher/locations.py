@@ -5,6 +5,7 @@ import asyncio
 from dispatcher.config import DispatcherSettings
 from dispatcher.routes import ROUTES
 from dispatcher.service import Dispatcher, Stop
+from tests.dispatcher.calm import CALM
 from tests.dispatcher.connecting import World
 from tests.dispatcher.handling import is_over
 from tests.dispatcher.running import eventually
@@ -14,7 +15,7 @@ async def settle(at: World, *event_ids: int, settings: DispatcherSettings | None
     """Runs a dispatcher until these events are done or skipped."""
     async with at.services(settings) as shared:
         stop = Stop()
-        task = asyncio.create_task(Dispatcher(at.postroom.dsn, shared, ROUTES).run(stop))
+        task = asyncio.create_task(Dispatcher(at.postroom.dsn, shared, ROUTES, syncs=CALM).run(stop))
         try:
             await eventually(is_over(at.postroom, *event_ids))
         finally:

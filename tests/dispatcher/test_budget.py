@@ -25,6 +25,7 @@ from outbox.testing import Postroom
 from simulators.ghl import GhlSettings, GhlSimulator
 from simulators.serving import serve
 from tests.dispatcher.appointments import appointment
+from tests.dispatcher.calm import CALM
 from tests.dispatcher.handling import everything_is_over, fate, has, hurrying, is_over, is_so
 from tests.dispatcher.running import dispatching, eventually, stage_all
 
@@ -246,7 +247,7 @@ async def dispatching_with(postroom: Postroom, base_url: str, shared: SharedBudg
     settings, stop = GhlSettings(), Stop()
     async with Http("ghl", base_url, token=SecretStr(settings.token), classify=classify_ghl, budget=shared, read_limits=ghl_limits) as http:
         services = Services(postroom.pool, DispatcherSettings(), GhlClient(http, settings.location_id))
-        task = asyncio.create_task(Dispatcher(postroom.dsn, services, ROUTES).run(stop))
+        task = asyncio.create_task(Dispatcher(postroom.dsn, services, ROUTES, syncs=CALM).run(stop))
         try:
             yield
         finally:

@@ -23,6 +23,7 @@ from outbox.store import destinations
 from outbox.testing import Postroom
 from simulators import samples
 from simulators.samples import DEMO_COMPANY_ID, DEMO_LOCATION_ID
+from tests.dispatcher.calm import CALM
 from tests.dispatcher.connecting import BACK, CORK, DUBLIN, NOTED, SEALER, World, note, world
 from tests.dispatcher.handling import fate, is_over
 from tests.dispatcher.running import eventually, stage_all
@@ -40,7 +41,7 @@ async def dispatching(at: World, **settings: Any) -> AsyncIterator[None]:
     """A dispatcher at work, with the app's credentials; stopped in order at the end."""
     async with at.services(at.with_key() if settings.pop("key", False) else at.settings(**settings)) as shared:
         stop, ready = Stop(), asyncio.Event()
-        task = asyncio.create_task(Dispatcher(at.postroom.dsn, shared, NOTED).run(stop, ready=ready.set))
+        task = asyncio.create_task(Dispatcher(at.postroom.dsn, shared, NOTED, syncs=CALM).run(stop, ready=ready.set))
         try:
             await asyncio.wait_for(ready.wait(), 20)
             yield
@@ -326,7 +327,7 @@ async def test_a_connected_location_has_a_sync_of_its_own_that_begins_at_once_an
     name = locations.name_of(GHL_CONTACTS, CORK)
     async with at.services() as shared:
         stop = Stop()
-        task = asyncio.create_task(Dispatcher(at.postroom.dsn, shared, ROUTES).run(stop))
+        task = asyncio.create_task(Dispatcher(at.postroom.dsn, shared, ROUTES, syncs=CALM).run(stop))
         await settled(at, at.code())
         [run] = await at.postroom.rows("select id, sync, type from outbox.runs")
         assert (run["sync"], run["type"]) == (name, "incremental")

@@ -18,7 +18,7 @@ from dispatcher.clients.http import Http, Unlimited, before_sending
 from dispatcher.clients.wire import Wire
 from dispatcher.errors import AnswerLost
 from outbox.errors import OwnershipLost
-from tests.dispatcher.test_http_client import classify
+from tests.dispatcher.calling import classify
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
 Answering = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
