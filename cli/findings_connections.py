@@ -8,6 +8,7 @@ from outbox.errors import ConfigError
 from outbox.store import connections
 
 AREA = "ghl app"
+SINGLY = 3  # so many users are named
 
 
 def app(settings: AllSettings) -> Finding:
@@ -33,13 +34,18 @@ def app(settings: AllSettings) -> Finding:
 
 
 async def connected(pool: Pool, settings: AllSettings) -> list[Finding]:
-    """How many are in use, and which wait. One that has a key of its own needs no consent."""
+    """How many are in use, and which wait; of many users, how many. One that has a key of its own needs no consent."""
     own = settings.dispatcher
     with_key = own.ghl_location_id if own.ghl_api_key is not None else None
     rows = await connections.every(pool)
     active = sum(row["state"] == "active" for row in rows)
     found = [fine("connections", f"{count(active, 'account')} in use")] if active else []
     waiting = [row for row in rows if row["state"] == "inactive" and row["account"] != with_key]
+    users = [row for row in waiting if row["provider"] == "google"]
+    if len(users) > SINGLY:
+        do = "`postroom connect` lists them, `postroom connect google --user ID` makes a link for one."
+        found.append(warn("to google", f"{count(len(users), 'user')} need consent", do))
+        waiting = [row for row in waiting if row["provider"] != "google"]
     return found + [
         warn(f"to {row['destination']}", str(row["why"]), f"`{connections.link_command(row['provider'], row['account'])}` makes a link.")
         for row in waiting

@@ -14,6 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
+from outbox.verdict import in_words
+
 Say: TypeAlias = Callable[[str], None]
 PIPED_COLUMNS = 160
 
@@ -63,15 +65,8 @@ def plain(value: object) -> str:
 
 
 def brief(note: str | None, *, chars: int = 70) -> str:
-    """A note of a timeline in a table: of a JSON object its plain members, cut when long."""
-    text = plain(note) if note else ""
-    if text.startswith("{"):
-        try:
-            members = json.loads(text)
-            shown = {name: value for name, value in members.items() if isinstance(value, str | int) and value is not False}
-            text = ", ".join(name if value is True else f"{name} {value}" for name, value in shown.items())
-        except ValueError:
-            pass
+    """A note of a timeline in a table, cut when long."""
+    text = plain(in_words(note)) if note else ""
     return text if len(text) <= chars else text[: chars - 1] + "…"
 
 

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from outbox import db
 from outbox.db import Connection, Pool, Record
 from outbox.store import events, search
-from outbox.verdict import may, reason_of_time, verdict
+from outbox.verdict import in_words, may, reason_of_time, verdict
 
 Entry: TypeAlias = dict[str, Any]
 
@@ -189,7 +189,7 @@ def _run(row: Record | Mapping[str, Any]) -> Entry:
     if row["owner"] == 0:
         return _entry(row["at"], "discard", note or OUTCOMES[code], attempt=row["attempt"])
     worker = row["worker"] or f"worker {row['owner']}"  # an old worker's name is forgotten, its number is not
-    text = f"attempt {row['attempt']} by {worker}: {OUTCOMES[code]}, took {_ms(row['took_ms'])}" + (f": {note}" if note else "")
+    text = f"attempt {row['attempt']} by {worker}: {OUTCOMES[code]}, took {_ms(row['took_ms'])}" + (f": {in_words(note)}" if note else "")
     return _entry(
         row["at"],
         "attempt",

@@ -3,6 +3,7 @@
 The words are the same for API, command line and console.
 """
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -61,6 +62,32 @@ _ADVICE: Sequence[tuple[Cause, re.Pattern[str], str]] = (
     (Cause.CODE, re.compile(r"^[A-Za-z_.]+(?:Error|Exception): "), f"Its handler's own code failed. Deploy a fix, {_THE_REST}"),
 )
 _OTHERWISE = f"Read the reason and the example's timeline. If the cause is gone, {_THE_REST} If it never will be, discard them."
+
+
+def in_words(note: str) -> str:
+    """A note as people read it. What a handler returned is kept as JSON: `{"contact": "created"}` is "contact created"."""
+    if not note.startswith("{"):
+        return note
+    try:
+        return _members(json.loads(note)) or note
+    except ValueError:
+        return note
+
+
+def _members(told: Mapping[str, Any]) -> str:
+    """Each with what it says; what is not so, or empty, is left out."""
+    return ", ".join(_member(name, value) for name, value in told.items() if value or (value == 0 and value is not False))
+
+
+def _member(name: str, value: object) -> str:
+    match value:
+        case True:
+            return name
+        case dict():
+            return f"{name} ({_members(value)})"
+        case list():
+            return f"{name} {' '.join(map(str, value))}"
+    return f"{name} {value}"
 
 
 def advice(reason: str) -> str:

@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Final
@@ -126,11 +126,6 @@ class Bucket:
     paused_until: datetime | None = None
 
 
-def full(rate: Rate, *, now: datetime) -> Bucket:
-    """The bucket of a credential that nobody has used yet."""
-    return Bucket(float(rate.burst), now)
-
-
 def take(bucket: Bucket, rate: Rate, *, now: datetime, urgency: int) -> tuple[Bucket, float]:
     """One call's token: (bucket to store, 0) = taken, (bucket, seconds) = not taken, ask again after that time.
 
@@ -144,14 +139,6 @@ def take(bucket: Bucket, rate: Rate, *, now: datetime, urgency: int) -> tuple[Bu
         return replace(filled, tokens=filled.tokens - 1), 0.0
     # A microsecond more than the sum says: clocks do not count finer, and asking just too early would be in vain.
     return filled, (needed - filled.tokens) / rate.per_s + 1e-6
-
-
-def rest(bucket: Bucket, *, now: datetime, for_s: float) -> Bucket:
-    """The bucket closed for `for_s` seconds (at most a day); never shortens a rest that was already ordered."""
-    if not for_s > 0:
-        return bucket
-    until = now + timedelta(seconds=min(for_s, DAY_S))
-    return replace(bucket, paused_until=max(until, bucket.paused_until or until))
 
 
 def _refill(bucket: Bucket, rate: Rate, *, now: datetime) -> Bucket:

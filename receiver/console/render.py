@@ -14,6 +14,7 @@ from jinja2.bccache import Bucket
 from markupsafe import Markup, escape
 from starlette.responses import Response
 
+from outbox.verdict import in_words
 from receiver.console import words
 from receiver.console.assets import Assets
 
@@ -62,7 +63,14 @@ class Renderer:
         )
         self._jinja.globals.update(asset=assets.url, words=words, new_form_id=lambda: str(uuid.uuid4()), icon=self._icon)
         self._jinja.filters.update(
-            count=words.count, duration=words.duration, size=words.size, brief=words.brief, cut=words.cut, mask=words.mask, ticks=ticks
+            count=words.count,
+            duration=words.duration,
+            size=words.size,
+            brief=words.brief,
+            cut=words.cut,
+            mask=words.mask,
+            ticks=ticks,
+            in_words=in_words,
         )
         self._sprite = assets.url("shapes.svg")
 

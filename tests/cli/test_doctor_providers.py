@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from outbox.seal import new_key
+from outbox.testing import Postroom
 from simulators.phorest import PhorestSimulator
 from simulators.samples import DEMO_BRANCH_ID
 from simulators.serving import serve
@@ -46,6 +47,18 @@ def test_what_is_missing_is_named(command: Command, area: str, variables: dict[s
     assert standing(ended, area) == [expected]
     assert words in says(ended, area)
     assert "invented" not in ended.out
+
+
+async def test_users_without_consent_are_named_while_few_and_counted_when_many(command: Command, postroom: Postroom) -> None:
+    add = """insert into outbox.connections (destination, provider, account, state, why)
+             select 'google:u' || n, 'google', 'u' || n, 'inactive', 'the consent was taken back' from generate_series($1::int, $2) n"""
+    await postroom.pool.execute(add, 1, 2)
+    few = await asyncio.to_thread(command, "doctor", "--no-calls", "--json")
+    assert standing(few, "to google:u1") == standing(few, "to google:u2") == ["warn"]
+    await postroom.pool.execute(add, 3, 212)
+    many = await asyncio.to_thread(command, "doctor", "--no-calls", "--json")
+    assert "212 users need consent" in says(many, "to google")
+    assert "u17" not in many.out
 
 
 async def test_a_salon_is_found_with_its_branches_or_why_it_is_not(command: Command) -> None:

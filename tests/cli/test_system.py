@@ -68,7 +68,10 @@ def test_nobody_invented_comes_to_stand_beside_real_contacts() -> None:
         (None, ""),
         ("no route for x", "no route for x"),
         ('{"lead": "created"}', "lead created"),
-        ('{"taskCreated": true, "tagsApplied": ["a"], "notesCreated": 1, "contactUpdated": false}', "taskCreated, notesCreated 1"),
+        (
+            '{"taskCreated": true, "tagsApplied": ["a"], "notesCreated": 1, "found": false}',
+            "taskCreated, tagsApplied a, notesCreated 1",
+        ),
         ("{not json", "{not json"),
         ("x" * 80, "x" * 69 + "…"),
     ],

@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from html import unescape
 from urllib.parse import quote
 
+from dispatcher.outcome import Done
+from dispatcher.routes import Route
 from outbox import Event, causes
 from outbox.store import audit
 from outbox.store.search import Wanted
@@ -15,6 +17,7 @@ from receiver.console.pages.audit import same as same_acts
 from receiver.console.pages.dead import same as same_causes
 from receiver.console.pages.events import same
 from tests.console.visiting import looking, operating, words
+from tests.dispatcher.handling import returning
 from tests.outbox.engine import put, worker
 from tests.receiver.test_api_dead_letters import DYING
 from tests.receiver.test_api_events import stage_all
@@ -193,6 +196,15 @@ async def test_an_event_says_why_and_a_viewer_sees_masks(postroom: Postroom) -> 
     assert "Event 77 is unknown here" in unknown.text
 
 
+async def test_what_a_handler_returned_stands_in_words_in_the_list_and_with_the_event(postroom: Postroom, drain: Drain) -> None:
+    (event_id,) = await put(postroom, "chair:1", kind="test.done")
+    await drain({"test.done": Route(returning(Done({"contact": "created", "tags": ["new", "vip"]})))})
+    async with looking(postroom) as visitor:
+        pages = [await visitor.page(path) for path in ("/console/events", f"/console/events/{event_id}")]
+    for page in pages:
+        assert "contact created, tags new vip" in page
+
+
 async def test_a_payload_is_shown_by_its_own_form_once_and_the_look_is_in_the_audit(postroom: Postroom) -> None:
     event_id = await postroom.value("""select outbox.stage('test.one', '{"name": "Ada Lovelace", "n": 1.50}')""")
     path = f"/console/events/{event_id}/payload"
@@ -245,7 +257,7 @@ async def test_what_phorest_has_is_named_by_its_id_and_opened_at_ghl_where_its_c
         )
         lane = (await visitor.get("/console/lanes/one?lane=phorest%3Aclient%3Ap1")).text
         event = (await visitor.get(f"/console/events/{event_id}")).text
-    assert "contact c1 Copy the id c1 its location is not known here Phorest’s client p1 Copy the id p1" in unknown
+    assert "contact c1 Copy the id c1 (its location is not known here) · Phorest’s client p1 Copy the id p1" in unknown
     for page in (lane, event):
         assert 'href="https://app.gohighlevel.com/v2/location/loc_1/contacts/detail/c1"' in page
         assert 'data-copy="p1"' in page

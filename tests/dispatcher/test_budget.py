@@ -132,6 +132,16 @@ async def test_a_429_makes_every_dispatcher_rest(postroom: Postroom, ghl: Ghl, h
     assert min(after) >= rest_s - 0.05
 
 
+async def test_a_shorter_rest_never_ends_a_longer_one(postroom: Postroom) -> None:
+    rate = Rate(per_s=10, burst=10)
+    shared = SharedBudget(postroom.pool, destination="ghl", credential="ghl:one", rate=rate, longest_wait_s=0)
+    for asked_s in (300, 1):
+        await shared.learn(Limits(retry_after_s=asked_s), status=429)
+    with pytest.raises(RateLimited) as caught:
+        await shared.take(urgency=0)
+    assert caught.value.retry_after_s > 290
+
+
 async def test_a_days_quota_that_is_used_up_makes_events_wait_without_a_call(
     postroom: Postroom, simulated: DispatcherSettings, ghl: Ghl
 ) -> None:

@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.policy.breaker import OPENS_AFTER, Breaker, Phase, Verdict, probing, record
-from dispatcher.policy.ratelimit import DAY_S, GHL_RATE, Bucket, Rate, full, ghl_limits, pause_s, rest, take
+from dispatcher.policy.ratelimit import DAY_S, GHL_RATE, Bucket, Rate, ghl_limits, pause_s, take
 from dispatcher.policy.retry import RetryPolicy
 from tests.dispatcher import patient
+from tests.dispatcher.buckets import full, rest
 from tests.dispatcher.test_retry_policy import policies
 
 NOW = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)

@@ -181,7 +181,7 @@ async def test_the_timeline_tells_every_attempt_and_step_in_words(postroom: Post
     assert any(word.startswith("second: answer lost, looked up, found in ") for word in words)
     attempts = [text for what, text in texts if what == "attempt"]
     assert "will be retried" in attempts[0]
-    assert attempts[-1].endswith(': {"told": "all"}')
+    assert attempts[-1].endswith(": told all")
     assert texts[-1] == ("replay", "replayed by otto")
     moments = [entry["at"] for entry in told["timeline"]]
     assert moments == sorted(moments)
