@@ -15,17 +15,23 @@ Results = Mapping[str, Any]
 NOTES: Final[Mapping[str, str]] = {
     "ingest_ratio_notion": "The bare route verifies and answers; ours also reads the payload, makes a key and waits for a commit. "
     "An HMAC is cheap, so that this shows; beside an Ed25519 signature it does not.",
-    "drain_per_s": "An absolute rate, of two cores that the dispatcher shares with Postgres. It was set on a machine where pgqueuer "
-    "reached 11,700/s and more; compare with pgqueuer beside it (6,389/s in the run of 2026-11-28, on cores half as fast).",
-    "hot_lane_per_s": "Its events go one after the other: for each the CPU of both processes, and a commit that waits for the disk, whose "
-    "speed here changes with the hour. By `python -m benchmarks --only hot` on 2026-11-29: 763/s, without that wait 1,268/s, beside 2,626 "
-    "bare commits/s, so that of 1.3 ms an event 0.8 are CPU and 0.5 the disk's; beside other work 173/s, without the wait 1,100/s, beside "
-    "613 commits/s. On 2026-11-28 it was 1,022/s, before commits were measured beside it.",
-    "latency_p50_ms": "An absolute time: the stager's commit, its NOTIFY, a claim and the start of a handler, each of which waits for a "
-    "core. Set on a machine whose cores were about twice as fast.",
-    "latency_p99_ms": "As the p50, on the same grounds; which of its parts makes the tail has not been measured.",
-    "calls_s": "What is over 4 s is about the CPU of all events together: the 50 begin together and stay together, so that each of the 20 "
-    "rounds takes 200 ms and the CPU of 50 events (three trips to the journal, the call, the settlement). 4.5 s would need 0.5 ms each.",
+    "drain_per_s": "An absolute rate, of two cores that the dispatcher shares with Postgres; both are busy then (perf, 2026-11-29: "
+    "of both cores 43 % are the dispatcher, which has one thread, 41 % Postgres). It was set on a machine where pgqueuer reached "
+    "11,700/s and more; beside it here it is the ratio that can be compared.",
+    "hot_lane_per_s": "Its events go one after the other: for each a statement and a commit that waits for the disk, with nothing "
+    "beside it. The rows below it say what each takes: without the wait the lane is above 1,000/s, and no lane can pass the bare "
+    "commits. Of the statement's time (perf) no part stands out: setting up its plan, looking up and changing three tables, waking "
+    "the other process.",
+    "latency_p50_ms": "An absolute time of two durable commits and a wake-up between them. The least that this machine takes for "
+    "just these, at the same pace, is the bare row's: each of them takes four times what it takes one right after the other, "
+    "because a core that slept must wake up first. What the engine adds for keys, lanes, days, attempts and the start of a handler "
+    "is the ratio.",
+    "latency_p99_ms": "As the p50, the bare one's p99 being most of it. Taken apart by a trace of every look: what is over the p50 "
+    "is the stager's commit or the claim's, which now and then wait for the disk or for a core. A wake-up that was forgotten made "
+    "3 ms more; see docs/decisions/performance.md.",
+    "calls_s": "Calls that always take exactly 200 ms come back together, so that in each of the 20 rounds 50 answers wait for one "
+    "core, and leave together again, for they share their statements: of 240 ms a round 200 are the call, 22 its two trips to the "
+    "journal, 8 its settlement, 10 the claim and the loop. docs/decisions/performance.md says what was tried.",
 }
 
 
