@@ -79,7 +79,7 @@ ROWS: Final = (
     Row("drain with an old snapshot held, share of the plain rate", "relative.old_snapshot", 0.6, show=".2f"),
     Row("one hot lane alone, events/s", "hot_lane_per_s", 1_000),
     Row("the same, without waiting for the disk at its commits, events/s", "hot_lane_no_disk_per_s"),
-    Row("one hot lane with the tables of 90 days, share of the rate without", "relative.days_90", show=".2f"),
+    Row("one hot lane with the tables of 90 days, share of the rate without", "days_90_ratio", show=".2f"),
     Row("bare commits of one connection, one after the other, /s", "commits_per_s"),
     Row("WAL, stage, bytes/event", "wal_stage_bytes"),
     Row("WAL, drain, bytes/event", "wal_drain_bytes"),
