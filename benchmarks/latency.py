@@ -69,29 +69,31 @@ async def bare(running: Embedded, *, windows: int, window_s: float) -> Latency:
         staged_s = await paced(one, WARM_UP + round(windows * window_s * PER_S))
         await asyncio.sleep(0.5)
         await connection.close()
-        return summed((await relaying.report())["latencies_s"], staged_s, windows)
+        started = (await relaying.report())["latencies_s"]
+        assert len(started) == len(staged_s), f"{len(started)} were taken, {len(staged_s)} staged"
+        return summed(started, staged_s, windows)
 
 
-async def paced(act: Callable[[int], Awaitable[None]], count: int) -> list[tuple[int, float]]:
-    """Does it so often, at its times; (n, seconds it took) of each."""
-    begins, took_s = time.monotonic() + 0.5, list[tuple[int, float]]()
+async def paced(act: Callable[[int], Awaitable[None]], count: int) -> list[float]:
+    """Does it so often, at its times; how many seconds each took."""
+    begins, took_s = time.monotonic() + 0.5, list[float]()
     for n in range(count):
         await asyncio.sleep(max(0.0, begins + n / PER_S - time.monotonic()))
         began = time.monotonic()
         await act(n)
-        took_s.append((n, time.monotonic() - began))
+        took_s.append(time.monotonic() - began)
     return took_s
 
 
-def summed(started: Iterable[tuple[int, float]], staged: list[tuple[int, float]], windows: int) -> Latency:
+def summed(started: Iterable[tuple[int, float]], staged_s: list[float], windows: int) -> Latency:
     """What the handlers and the stager saw, without the first second."""
-    each = (len(staged) - WARM_UP) // windows
+    each = (len(staged_s) - WARM_UP) // windows
     taken_ms: dict[int, list[float]] = defaultdict(list)
     for n, seconds in started:
         if n >= WARM_UP:
             taken_ms[(n - WARM_UP) // each].append(1000 * seconds)
     p50s, p99s = ([share_of(window, share) for window in taken_ms.values()] for share in (0.5, 0.99))
-    stage_ms = [1000 * seconds for n, seconds in staged if n >= WARM_UP]
+    stage_ms = [1000 * seconds for seconds in staged_s[WARM_UP:]]
     return Latency(
         statistics.median(p50s), statistics.median(p99s), max(p50s), max(p99s), share_of(stage_ms, 0.5), share_of(stage_ms, 0.99)
     )

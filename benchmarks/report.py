@@ -15,9 +15,9 @@ Results = Mapping[str, Any]
 NOTES: Final[Mapping[str, str]] = {
     "ingest_ratio_notion": "The bare route verifies and answers; ours also reads the payload, makes a key and waits for a commit. "
     "An HMAC is cheap, so that this shows; beside an Ed25519 signature it does not.",
-    "drain_per_s": "An absolute rate, of two cores that the dispatcher shares with Postgres; both are busy then (perf, 2026-11-29: "
-    "of both cores 43 % are the dispatcher, which has one thread, 41 % Postgres). It was set on a machine where pgqueuer reached "
-    "11,700/s and more; beside it here it is the ratio that can be compared.",
+    "drain_per_s": "An absolute rate, of two cores that the dispatcher shares with Postgres; both are busy then (`perf` beside "
+    "`--only drain`, 2026-11-29: of both cores 43 % are the dispatcher, which has one thread, 41 % Postgres). It was set on a "
+    "machine where pgqueuer reached 11,700/s and more; beside it here it is the ratio that can be compared.",
     "hot_lane_per_s": "Its events go one after the other: for each a statement and a commit that waits for the disk, with nothing "
     "beside it. The rows below it say what each takes: without the wait the lane is above 1,000/s, and no lane can pass the bare "
     "commits. Of the statement's time (perf) no part stands out: setting up its plan, looking up and changing three tables, waking "

@@ -114,6 +114,13 @@ class Loop:
                 self._arrived.append(event)  # the loop first asks what waits behind it
         if self._arrived or ((lanes_freed or self._is_full) and len(self.running) * 2 <= self._slots):
             self.wake.set()
+        else:
+            self._gather()
+
+    def _gather(self) -> None:
+        """While full: the loop looks again soon. Not later, or handlers that take long would all come to begin and end together."""
+        if self._is_full and self._gathering is None:
+            self._gathering = asyncio.get_running_loop().call_later(GATHER_S, self._gathered)
 
     def _gathered(self) -> None:
         self._gathering = None
@@ -338,9 +345,7 @@ class Loop:
         settlement = await self._executor.run(running)
         running.is_settling = True
         self._settling += 1
-        if self._is_full and self._gathering is None:
-            # Not for longer: handlers that take long would wait for each other, until all of them begin and end together.
-            self._gathering = asyncio.get_running_loop().call_later(GATHER_S, self._gathered)
+        self._gather()
         if settlement is None:
             self._settler.committed(running.end)
             self.ended([running.event.id])

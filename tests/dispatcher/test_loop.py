@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from dispatcher import loop as loop_module
+from dispatcher import settler as settler_module
 from dispatcher.config import DispatcherSettings
 from dispatcher.context import Context
 from dispatcher.outcome import Done, Outcome, Retry, Snooze
@@ -196,6 +197,35 @@ async def test_what_only_waits_to_be_settled_takes_no_slot_and_is_never_more_tha
         release.set()
         await eventually(is_over(postroom, *ids))
     assert sorted(ran) == ids
+
+
+async def test_when_too_many_wait_to_be_settled_the_next_begin_as_soon_as_some_are(
+    postroom: Postroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody's handler ends then, which is what else tells the loop that there is room."""
+    settle, calls, release_first, release = lanes.finish_and_take, list[int](), asyncio.Event(), asyncio.Event()
+    ran: list[int] = []
+
+    async def slow(*args: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        await (release_first if len(calls) == 1 else release).wait()
+        return await settle(*args, **kwargs)
+
+    async def handler(event: Claimed, ctx: Context) -> Outcome:
+        ran.append(event.id)
+        return Done()
+
+    monkeypatch.setattr(lanes, "finish_and_take", slow)
+    monkeypatch.setattr(settler_module, "BATCH", 2)
+    monkeypatch.setattr(loop_module, "LONGEST_REST_S", 5.0)
+    ids = await stage_all(postroom, *(Event("test.work", {}) for _ in range(12)))
+    async with dispatching(postroom.dsn, {"test.work": Route(handler)}, settings=DispatcherSettings(concurrency=2)):
+        await eventually(lambda: is_so(len(ran) == 4 and len(calls) == 2))
+        await asyncio.sleep(0.3)  # by now the loop rests, without room
+        release_first.set()
+        await eventually(lambda: is_so(len(ran) > 4), within_s=3)
+        release.set()
+        await eventually(is_over(postroom, *ids))
 
 
 async def test_payloads_larger_than_the_memory_allowed_still_all_run(
